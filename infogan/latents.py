@@ -1,0 +1,150 @@
+"""Draws latents from the prior and scores codes under Q(c|x).
+
+Axes: n batch, z noise, c columns of all codes, q columns of Q's output, i codes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from infogan.errors import UserError
+from infogan.spec import Categorical, Code, Gaussian, LatentSpec, Uniform
+
+# Q's log-deviation is B·tanh(raw/B): the paper's exp() of the net's output near zero, yet bounded, since an
+# unbounded deviation lets one code's term grow without limit and destabilises training.
+MAX_ABS_LOG_STD = 3.0
+
+
+def sample_prior(
+    spec: LatentSpec, n: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "n z"], Float[Tensor, "n c"]]:
+    """Returns n draws of the noise z and of the codes c, each independent, float32.
+
+    Args:
+        spec: the latents.
+        n: how many.
+        generator: drawn from, and advanced; the tensors are made on its device.
+    """
+    return sample_noise(spec, n, generator), sample_codes(spec, n, generator)
+
+
+def sample_noise(spec: LatentSpec, n: int, generator: torch.Generator) -> Float[Tensor, "n z"]:
+    """Returns n draws of the noise alone; see `sample_prior`."""
+    shape, device = (n, spec.noise_dim), generator.device
+    if spec.noise == "uniform":
+        return torch.rand(shape, generator=generator, device=device) * 2 - 1
+    return torch.randn(shape, generator=generator, device=device)
+
+
+def sample_codes(spec: LatentSpec, n: int, generator: torch.Generator) -> Float[Tensor, "n c"]:
+    """Returns n draws of the codes alone; see `sample_prior`. A category is one-hot."""
+    return torch.cat([_sample_code(code, n, generator) for code in spec.codes], dim=1)
+
+
+def _sample_code(code: Code, n: int, generator: torch.Generator) -> Float[Tensor, "n dim"]:
+    device = generator.device
+    match code:
+        case Categorical(n_categories):
+            category = torch.randint(n_categories, (n,), generator=generator, device=device)
+            return F.one_hot(category, n_categories).float()
+        case Uniform():
+            return torch.rand((n, 1), generator=generator, device=device) * 2 - 1
+        case Gaussian():
+            return torch.randn((n, 1), generator=generator, device=device)
+
+
+def log_q(spec: LatentSpec, q_params: Float[Tensor, "n q"], c: Float[Tensor, "n c"]) -> Float[Tensor, "n i"]:
+    """Returns log Q(c_i|x) in nats of each image and code: a log-probability, or a log-density.
+
+    Args:
+        spec: the latents.
+        q_params: the Q head's output: logits of a category; mean and raw log-deviation of a continuous code.
+        c: the codes to score.
+    """
+    return torch.stack(
+        [
+            _categorical_log_q(q_params[:, q], c[:, columns])
+            if isinstance(code, Categorical)
+            else _gaussian_log_q(spec, q_params[:, q], c[:, columns])
+            for code, q, columns in zip(spec.codes, spec.q_slices, spec.c_slices, strict=True)
+        ],
+        dim=1,
+    )
+
+
+def _categorical_log_q(logits: Float[Tensor, "n k"], one_hot: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+    return (one_hot * logits.log_softmax(dim=1)).sum(dim=1)
+
+
+def _gaussian_log_q(spec: LatentSpec, params: Float[Tensor, "n p"], c: Float[Tensor, "n 1"]) -> Float[Tensor, " n"]:
+    log_std = _log_std(spec, params)
+    standardised = (c[:, 0] - params[:, 0]) * torch.exp(-log_std)
+    return -0.5 * standardised**2 - log_std - 0.5 * math.log(2.0 * math.pi)
+
+
+def _log_std(spec: LatentSpec, params: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+    if spec.q_std is not None:
+        return torch.full_like(params[:, 0], math.log(spec.q_std))
+    return MAX_ABS_LOG_STD * torch.tanh(params[:, 1] / MAX_ABS_LOG_STD)
+
+
+def posterior_categories(spec: LatentSpec, q_params: Float[Tensor, "n q"]) -> Int[Tensor, "n categorical"]:
+    """Returns argmax Q(c|x) of each categorical code, in the spec's order."""
+    logits = [q_params[:, spec.q_slices[i]] for i in spec.categorical]
+    if not logits:
+        return torch.empty((len(q_params), 0), dtype=torch.int64, device=q_params.device)
+    return torch.stack([values.argmax(dim=1) for values in logits], dim=1)
+
+
+def posterior_means(spec: LatentSpec, q_params: Float[Tensor, "n q"]) -> Float[Tensor, "n j"]:
+    """Returns the mean of Q(c|x) of each continuous code, in the spec's order."""
+    columns = [spec.q_slices[i].start for i in spec.continuous]
+    return q_params[:, columns]
+
+
+def with_code(
+    spec: LatentSpec, c: Float[Tensor, "n c"], position: int, value: Float[Tensor, " n"] | float
+) -> Float[Tensor, "n c"]:
+    """Returns a copy of c in which one code has the given value.
+
+    Args:
+        spec: the latents.
+        c: left as it is.
+        position: which code, counted from 0.
+        value: of a continuous code its value, of a category its number; one for all, or one for each.
+
+    Raises:
+        UserError: a category that the code does not have.
+    """
+    code, columns = spec.codes[position], spec.c_slices[position]
+    values = torch.as_tensor(value, dtype=c.dtype, device=c.device).expand(len(c))
+    changed = c.clone()
+    if not isinstance(code, Categorical):
+        changed[:, columns] = values[:, None]
+        return changed
+    category = values.long()
+    if ((category < 0) | (category >= code.n_categories) | (category != values)).any():
+        allowed = f"an integer from 0 to {code.n_categories - 1}"
+        raise UserError(f"{spec.names[position]}: expected {allowed}, got {value}")
+    changed[:, columns] = F.one_hot(category, code.n_categories).to(c.dtype)
+    return changed
+
+
+def traversal_values(code: Code, n: int) -> Float[Tensor, " n"]:
+    """Returns n values that walk through a code's prior: every category in turn, or equally spaced quantiles.
+
+    A uniform code is walked from -1 to 1; a Gaussian one from its 1% to its 99% quantile, since its ends lie
+    at infinity. A category is walked from 0, once over all of them if n allows, and around again beyond.
+    """
+    match code:
+        case Categorical(n_categories):
+            return (torch.arange(n) % n_categories).float()
+        case Uniform():
+            return torch.linspace(-1.0, 1.0, n)
+        case Gaussian():
+            return torch.special.ndtri(torch.linspace(0.01, 0.99, n, dtype=torch.float64)).float()

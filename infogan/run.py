@@ -1,0 +1,301 @@
+"""Everything a run keeps on disk, and how it comes back.
+
+    <out-dir>/runs/<name>/        config.json  environment.json  metrics.jsonl  checkpoints/step_<n>.pt
+    <out-dir>/samples/<name>/     sample grids, sweeps, interpolations, GIFs
+    <out-dir>/track_loss/<name>/  Generator_Loss.png  Discriminator_Loss.png  L1_Loss.png
+
+A run never writes over another. A checkpoint is written beside the last one, synced, and renamed, so that at
+any moment, with a full disk too, there is one that loads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import platform
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from infogan.config import TrainConfig, flag_of
+from infogan.errors import UserError
+
+CHECKPOINT_FORMAT = "infogan-checkpoint-1"
+N_CHECKPOINTS_KEPT = 2
+
+
+class Run:
+    """The three folders of one run.
+
+    Args:
+        out_dir: the root of `runs/`, `samples/` and `track_loss/`.
+        name: the run's folder in each.
+    """
+
+    def __init__(self, out_dir: Path, name: str) -> None:
+        self.out_dir, self.name = out_dir, name
+        self.folder = out_dir / "runs" / name
+        self.checkpoints = self.folder / "checkpoints"
+        self.metrics_file = self.folder / "metrics.jsonl"
+        self.samples = out_dir / "samples" / name
+        self.track_loss = out_dir / "track_loss" / name
+
+    @classmethod
+    def create(cls, config: TrainConfig, dataset_name: str) -> Run:
+        """Returns a new run: its folders, config.json and environment.json are written.
+
+        A name that the user chose must be free; the default one is numbered until it is.
+
+        Raises:
+            UserError: the name is taken, or a folder cannot be written.
+        """
+        out_dir = Path(config.out_dir)
+        if config.name is not None:
+            run = cls(out_dir, config.name)
+            if run._is_taken():
+                raise UserError(
+                    f"--name: expected a name no run has yet, got {config.name!r}; to go on with that run, "
+                    f"--resume {run.folder}"
+                )
+        else:
+            default = f"{dataset_name}-{config.preset}-seed{config.seed}"
+            names = (default if i == 1 else f"{default}-{i}" for i in range(1, sys.maxsize))
+            run = next(run for run in (cls(out_dir, name) for name in names) if not run._is_taken())
+        run.make_folders()
+        resolved = {**config.to_dict(), "name": run.name, "dataset": dataset_name}
+        run.save_config(resolved)
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Returns the run whose `runs/<name>` folder this is.
+
+        Raises:
+            UserError: it is not such a folder.
+        """
+        folder = Path(folder)
+        if not (folder / "config.json").is_file() or folder.absolute().parent.name != "runs":
+            raise UserError(f"expected a run's folder, as in runs/<name>, got {str(folder)!r}")
+        return cls(folder.absolute().parent.parent, folder.absolute().name)
+
+    def _is_taken(self) -> bool:
+        return any(path.exists() for path in (self.folder, self.samples, self.track_loss))
+
+    def make_folders(self) -> None:
+        """Makes what is missing of the run's folders, and tries to write to each.
+
+        Raises:
+            UserError: one of them cannot be written.
+        """
+        for folder in (self.checkpoints, self.samples, self.track_loss):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                probe = folder / ".writable"
+                probe.write_bytes(b"x")
+                probe.unlink()
+            except OSError as error:
+                raise UserError(
+                    f"--out-dir: expected a folder that can be written, got {str(self.out_dir)!r}: {error}"
+                ) from error
+
+    def read_config(self) -> dict[str, Any]:
+        """Returns the run's configuration.
+
+        Raises:
+            UserError: config.json cannot be read.
+        """
+        try:
+            return json.loads((self.folder / "config.json").read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {self.folder / 'config.json'}: {error}") from error
+
+    def save_config(self, values: dict[str, Any]) -> None:
+        """Writes config.json, and adds what this process runs on to environment.json, which lists all of them."""
+        self._write_json("config.json", values)
+        file = self.folder / "environment.json"
+        sessions = json.loads(file.read_text()) if file.is_file() else []
+        self._write_json("environment.json", [*sessions, environment()])
+
+    def _write_json(self, name: str, values: Any) -> None:
+        content = (json.dumps(values, indent=2) + "\n").encode()
+        _write_atomically(self.folder / name, lambda file: file.write(content))
+
+    # Metrics
+
+    def append_metrics(self, row: dict[str, float]) -> None:
+        """Adds a row to metrics.jsonl."""
+        try:
+            with self.metrics_file.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise UserError(f"--out-dir: cannot write {self.metrics_file}: {error}") from error
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """Returns the rows of metrics.jsonl, oldest first; none if there is no file."""
+        if not self.metrics_file.is_file():
+            return []
+        return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
+
+    def cut_metrics(self, step: int) -> None:
+        """Drops the rows later than `step`, among them one cut short when the run was killed."""
+        if not self.metrics_file.is_file():
+            return
+        kept = []
+        for line in self.metrics_file.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                break
+            if row["step"] <= step:
+                kept.append(line + "\n")
+        _write_atomically(self.metrics_file, lambda file: file.write("".join(kept).encode()))
+
+    # Checkpoints
+
+    def save_checkpoint(self, state: dict[str, Any]) -> Path:
+        """Writes `checkpoints/step_<n>.pt` whole or not at all, and then drops all but the newest few.
+
+        Raises:
+            UserError: it could not be written; the earlier ones are untouched.
+        """
+        path = self.checkpoints / f"step_{state['step']}.pt"
+        _write_atomically(path, lambda file: torch.save({"format": CHECKPOINT_FORMAT, **state}, file))
+        for old in self._all_checkpoints()[:-N_CHECKPOINTS_KEPT]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def latest_checkpoint(self) -> Path:
+        """Returns the path of the checkpoint with the most steps.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not (paths := self._all_checkpoints()):
+            raise UserError(f"expected a checkpoint in {self.checkpoints}, got none")
+        return paths[-1]
+
+    def _all_checkpoints(self) -> list[Path]:
+        # The number orders the files; how far a run has come is read inside them.
+        numbered = [path for path in self.checkpoints.glob("step_*.pt") if path.stem[5:].isdigit()]
+        return sorted(numbered, key=lambda path: int(path.stem[5:]))
+
+
+def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Returns what a checkpoint holds, with its tensors on `device`, wherever they were saved.
+
+    Nothing in the file is executed: only tensors and plain values are read.
+
+    Raises:
+        UserError: the file cannot be read, is truncated, or is not a checkpoint of this package.
+    """
+    path = Path(path)
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except OSError as error:
+        raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a checkpoint of this package, or it is truncated or altered") from error
+    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
+        raise UserError(f"{path} is not a checkpoint of this package (expected format {CHECKPOINT_FORMAT!r})")
+    return state
+
+
+def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".") -> Path:
+    """Returns a checkpoint's path: of the file or run given, else of the newest run under `out_dir`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if run_or_file is not None:
+        given = Path(run_or_file)
+        return Run.open(given).latest_checkpoint() if given.is_dir() else given
+    files = list((Path(out_dir) / "runs").glob("*/checkpoints/step_*.pt"))
+    if not files:
+        raise UserError(
+            f"--checkpoint: expected a run or file, or a run under {str(Path(out_dir) / 'runs')!r}, got none; "
+            "python scripts/train.py makes one"
+        )
+    newest = max(files, key=lambda path: path.stat().st_mtime)
+    return Run.open(newest.parent.parent).latest_checkpoint()
+
+
+def check_resumable(saved: dict[str, Any], given: dict[str, Any]) -> None:
+    """Checks that no flag asks for another run than the one saved; --steps and --epochs may go further.
+
+    Args:
+        saved: the run's configuration.
+        given: the flags of the command line, by field.
+
+    Raises:
+        UserError: a list of every difference.
+    """
+    differences = [
+        f"{flag_of(name)} {value} (the run has {saved[name]})"
+        for name, value in given.items()
+        if name in saved and name not in ("steps", "epochs") and saved[name] != value
+    ]
+    if differences:
+        raise UserError(f"--resume: a run goes on with its own configuration, got {'; '.join(differences)}")
+
+
+def _write_atomically(path: Path, write) -> None:
+    """Has `write` fill a file beside `path`, syncs it, and renames it to `path`."""
+    beside = path.with_name(path.name + ".partial")
+    try:
+        with beside.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
+        beside.unlink(missing_ok=True)
+        reason = " ".join(str(error).split())
+        raise UserError(f"--out-dir: cannot write {path}: {reason}; what was there before is untouched") from error
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened to be synced
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def environment() -> dict[str, Any]:
+    """Returns what is needed to repeat a run: versions, machine, commit, command."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+        "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def _commit() -> str | None:
+    """Returns the commit of the package's own checkout, marked if it was changed; None outside of one."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return described.stdout.strip() or None

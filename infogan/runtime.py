@@ -1,0 +1,99 @@
+"""The machine: device, seeds, and the state of every random number generator."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from infogan.errors import UserError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Returns the device that `name` means: `auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        UserError: no such device, or not on this machine.
+    """
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if n_cuda else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= n_cuda:
+        raise UserError(f"--device: expected one of this machine's {n_cuda} CUDA devices, or cpu, got {name!r}")
+    return device
+
+
+def make_deterministic() -> None:
+    """Has every later operation give the same bits again, on CUDA too."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory that was never written; filling it would only cost time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds the global generators of Python, NumPy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def rng_state() -> dict[str, Any]:
+    """Returns the state of every global generator, as tensors and plain values."""
+    version, python_keys, python_gauss = random.getstate()
+    kind, numpy_keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    return {
+        "python": [version, list(python_keys), python_gauss],
+        "numpy": [kind, torch.from_numpy(np.asarray(numpy_keys, dtype=np.int64)), position, has_gauss, gauss],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Sets every global generator to a state that `rng_state` gave; CUDA's, where as many devices are here."""
+    version, python_keys, python_gauss = state["python"]
+    random.setstate((version, tuple(python_keys), python_gauss))
+    kind, numpy_keys, *rest = state["numpy"]
+    np.random.set_state((kind, numpy_keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
+
+
+def set_generator_state(generator: torch.Generator, state: torch.Tensor, other_device_seed: int) -> None:
+    """Sets a generator to a saved state; where that is of another kind of device, seeds it anew."""
+    if state.numel() == generator.get_state().numel():
+        generator.set_state(state.cpu())
+    else:
+        generator.manual_seed(other_device_seed)
+
+
+@contextlib.contextmanager
+def evaluating(*nets: nn.Module) -> Iterator[None]:
+    """Puts nets in evaluation mode without gradients, and then back in the mode they were in.
+
+    BatchNorm then uses its running statistics and leaves them alone, so that a picture changes nothing.
+    """
+    modes = [net.training for net in nets]
+    try:
+        for net in nets:
+            net.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for net, mode in zip(nets, modes, strict=True):
+            net.train(mode)

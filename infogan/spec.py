@@ -1,0 +1,184 @@
+"""The latent specification: which codes c1, c2, ... a model has, and what is known of them beforehand.
+
+One `LatentSpec` drives everything: the generator's input, the layout of Q's output, the prior's entropy in
+the bound, and the rows, columns and titles of the pictures. Nothing here needs torch, so that a command line
+can check its codes and answer at once; `infogan.latents` draws and scores them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from infogan.errors import UserError
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A category out of `n_categories` equally likely ones, given to G as a one-hot vector."""
+
+    n_categories: int
+
+    def __post_init__(self) -> None:
+        if self.n_categories < 2:
+            raise UserError(f"codes: a categorical code needs at least 2 categories, got {self.n_categories}")
+
+    @property
+    def dim(self) -> int:
+        """Columns of c."""
+        return self.n_categories
+
+    @property
+    def entropy_nats(self) -> float:
+        """H(c) = ln K."""
+        return math.log(self.n_categories)
+
+    def __str__(self) -> str:
+        return f"cat{self.n_categories}"
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """A continuous code, uniform on (-1, 1)."""
+
+    dim = 1
+    entropy_nats = math.log(2.0)
+
+    def __str__(self) -> str:
+        return "uniform"
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A continuous code, standard normal."""
+
+    dim = 1
+    entropy_nats = 0.5 * math.log(2.0 * math.pi * math.e)
+
+    def __str__(self) -> str:
+        return "gaussian"
+
+
+Code = Categorical | Uniform | Gaussian
+
+CODE_FORMS = "catK (K categories, K >= 2), uniform, gaussian"
+
+
+def parse_code(text: str) -> Code:
+    """Returns the code that `text` names: `cat10`, `uniform` or `gaussian`.
+
+    Raises:
+        UserError: `text` is none of these.
+    """
+    if match := re.fullmatch(r"cat(\d{1,6})", text):
+        return Categorical(int(match.group(1)))
+    if text == "uniform":
+        return Uniform()
+    if text == "gaussian":
+        return Gaussian()
+    raise UserError(f"codes: expected a comma-separated list of {CODE_FORMS}, got {text!r}")
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """The codes c1, c2, ..., the noise beside them, and how Q models a continuous code.
+
+    Attributes:
+        codes: in order; their columns of c follow each other.
+        noise_dim: entries of z.
+        noise: the prior of each entry of z: `normal` N(0, 1), or `uniform` U(-1, 1).
+        q_std: the fixed standard deviation of Q(c|x) for a continuous code; None has Q learn it per image.
+
+    Raises:
+        UserError: no code, no noise, or a deviation that is not positive.
+    """
+
+    codes: tuple[Code, ...]
+    noise_dim: int = 62
+    noise: Literal["normal", "uniform"] = "normal"
+    q_std: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.codes:
+            raise UserError(f"codes: at least one code is needed: {CODE_FORMS}")
+        if self.noise_dim < 1:
+            raise UserError(f"noise-dim: expected at least 1, got {self.noise_dim}")
+        if self.noise not in ("normal", "uniform"):
+            raise UserError(f"noise: expected normal or uniform, got {self.noise!r}")
+        if self.q_std is not None and not (0.0 < self.q_std < math.inf):
+            raise UserError(f"q-std: expected a positive number, or learned, got {self.q_std}")
+
+    @classmethod
+    def parse(
+        cls,
+        codes: str,
+        noise_dim: int = 62,
+        noise: Literal["normal", "uniform"] = "normal",
+        q_std: float | None = None,
+    ) -> LatentSpec:
+        """Returns the spec with the codes that `codes` lists, as in `"cat10,uniform,uniform"`."""
+        return cls(tuple(parse_code(part.strip()) for part in codes.split(",")), noise_dim, noise, q_std)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """c1, c2, ... in order, as the paper names them."""
+        return tuple(f"c{i + 1}" for i in range(len(self.codes)))
+
+    @property
+    def c_dim(self) -> int:
+        """Columns of c."""
+        return sum(code.dim for code in self.codes)
+
+    @property
+    def c_slices(self) -> tuple[slice, ...]:
+        """The columns of c that each code takes."""
+        return _consecutive(code.dim for code in self.codes)
+
+    @property
+    def q_slices(self) -> tuple[slice, ...]:
+        """The columns of Q's output for each code: K logits, or a mean and, if learned, a log-deviation."""
+        per_continuous = 2 if self.q_std is None else 1
+        return _consecutive(code.dim if isinstance(code, Categorical) else per_continuous for code in self.codes)
+
+    @property
+    def q_dim(self) -> int:
+        """Columns of Q's output."""
+        return self.q_slices[-1].stop
+
+    @property
+    def entropies_nats(self) -> tuple[float, ...]:
+        """H(c_i) of each code's prior, in nats; that of a continuous code is a differential entropy."""
+        return tuple(code.entropy_nats for code in self.codes)
+
+    @property
+    def categorical(self) -> tuple[int, ...]:
+        """Positions of the categorical codes."""
+        return tuple(i for i, code in enumerate(self.codes) if isinstance(code, Categorical))
+
+    @property
+    def continuous(self) -> tuple[int, ...]:
+        """Positions of the continuous codes."""
+        return tuple(i for i, code in enumerate(self.codes) if not isinstance(code, Categorical))
+
+    def index(self, name: str) -> int:
+        """Returns the position of the code called `name`, as in `"c2"`.
+
+        Raises:
+            UserError: the spec has no such code.
+        """
+        if name not in self.names:
+            raise UserError(f"code: expected one of {', '.join(self.names)}, got {name!r}")
+        return self.names.index(name)
+
+    def __str__(self) -> str:
+        return ",".join(str(code) for code in self.codes)
+
+
+def _consecutive(widths) -> tuple[slice, ...]:
+    slices, start = [], 0
+    for width in widths:
+        slices.append(slice(start, start + width))
+        start += width
+    return tuple(slices)

@@ -1,0 +1,166 @@
+"""One training step: an update of D, then an update of G. It computes and returns; it prints and writes nothing.
+
+| part   | D update (`update_discriminator`)       | G update (`update_generator`)        |
+|--------|-----------------------------------------|--------------------------------------|
+| trunk  | loss_d, and -λ·L_I if `both`            | stays                                |
+| d_head | loss_d                                  | stays                                |
+| q_head | -λ·L_I if `both`, -L_I if `probe`       | -λ·L_I if `g`, else stays            |
+| G      | stays                                   | loss_g, and -λ·L_I unless `probe`    |
+
+`probe` is the vanilla GAN: a Q head of the same size learns, with the same budget, on features detached from
+the trunk, so that it moves neither D nor G, and its L_I is an honest estimate rather than a random head's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from infogan.config import TrainConfig
+from infogan.errors import NonFiniteLossError
+from infogan.losses import GanLoss, discriminator_loss, generator_loss, mutual_information_lower_bound
+from infogan.models import Discriminator, Generator
+from infogan.spec import Categorical, LatentSpec
+
+MiUpdates = Literal["both", "g", "probe"]
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """What a step reports, detached and on the device.
+
+    Attributes:
+        loss_d: D's GAN loss, before its update, without L_I.
+        loss_g: G's GAN loss, after D's update, without L_I.
+        mi_nats: L_I of each code, before the update that trains Q: on images that Q has not learned from yet.
+    """
+
+    loss_d: Float[Tensor, ""]
+    loss_g: Float[Tensor, ""]
+    mi_nats: Float[Tensor, " i"]
+
+
+class AdversarialStep:
+    """The two updates of one G and D, with their optimizers.
+
+    Args:
+        generator: G.
+        discriminator: D and Q.
+        config: loss, weights, rates.
+        mi_updates: which update carries L_I; see the table above.
+    """
+
+    def __init__(
+        self, generator: Generator, discriminator: Discriminator, config: TrainConfig, mi_updates: MiUpdates
+    ) -> None:
+        self.generator, self.discriminator = generator, discriminator
+        self.spec, self.mi_updates = config.spec, mi_updates
+        self.gan_loss: GanLoss = config.gan_loss
+        self.lambdas = code_weights(self.spec, config.lambda_cat, config.lambda_cont).to(
+            next(generator.parameters()).device
+        )
+        d_parameters = [*discriminator.trunk.parameters(), *discriminator.d_head.parameters()]
+        g_parameters = [*generator.parameters()]
+        # Each parameter has one owner: Q belongs to the update that trains it.
+        (g_parameters if mi_updates == "g" else d_parameters).extend(discriminator.q_head.parameters())
+        betas = (config.beta1, config.beta2)
+        self.opt_d = torch.optim.Adam(d_parameters, config.lr_d, betas, fused=True)
+        self.opt_g = torch.optim.Adam(g_parameters, config.lr_g, betas, fused=True)
+
+    def __call__(
+        self, x_real: Float[Tensor, "n ch h w"], z: Float[Tensor, "n z"], c: Float[Tensor, "n c"]
+    ) -> StepLosses:
+        """Updates D, then G, on one batch, and returns the losses.
+
+        Both updates share the images G(z, c): G does not move between them, so its forward pass is done once.
+
+        Raises:
+            NonFiniteLossError: before the update that the loss would have made.
+        """
+        x_fake = self.generator(z, c)
+        loss_d, mi_in_d_update = self.update_discriminator(x_real, x_fake.detach(), c)
+        loss_g, mi_in_g_update = self.update_generator(x_fake, c)
+        mi_nats = mi_in_g_update if mi_in_d_update is None else mi_in_d_update
+        assert mi_nats is not None
+        return StepLosses(loss_d, loss_g, mi_nats)
+
+    def update_discriminator(
+        self, x_real: Float[Tensor, "n ch h w"], x_fake: Float[Tensor, "n ch h w"], c: Float[Tensor, "n c"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " i"] | None]:
+        """Moves what D's optimizer owns; returns loss_d, and L_I unless it is left to the G update."""
+        net = self.discriminator
+        # Q's head sees generated images alone, so that its BatchNorm knows no others.
+        d_logits_real = net.d_head(net.trunk(x_real))
+        features_fake = net.trunk(x_fake)
+        loss_d = discriminator_loss(d_logits_real, net.d_head(features_fake), self.gan_loss)
+        if self.mi_updates == "g":
+            _descend(loss_d, "loss_d", self.opt_d)
+            return loss_d.detach(), None
+        if self.mi_updates == "probe":
+            mi_nats = self._mi(c, net.q_head(features_fake.detach()))
+            _descend(loss_d - mi_nats.sum(), "loss_d", self.opt_d)
+        else:
+            mi_nats = self._mi(c, net.q_head(features_fake))
+            _descend(loss_d - self.lambdas @ mi_nats, "loss_d", self.opt_d)
+        return loss_d.detach(), mi_nats.detach()
+
+    def update_generator(
+        self, x_fake: Float[Tensor, "n ch h w"], c: Float[Tensor, "n c"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " i"] | None]:
+        """Moves what G's optimizer owns, through `x_fake`'s graph; returns loss_g, and L_I if it has a part."""
+        net = self.discriminator
+        # D only passes the gradient on: that of its own weights would be computed in vain.
+        still = [net.trunk, net.d_head] if self.mi_updates == "g" else [net]
+        with _without_weight_gradients(still):
+            features_fake = net.trunk(x_fake)
+            loss_g = generator_loss(net.d_head(features_fake), self.gan_loss)
+            if self.mi_updates == "probe":
+                _descend(loss_g, "loss_g", self.opt_g)
+                return loss_g.detach(), None
+            mi_nats = self._mi(c, net.q_head(features_fake))
+            _descend(loss_g - self.lambdas @ mi_nats, "loss_g", self.opt_g)
+        return loss_g.detach(), mi_nats.detach()
+
+    def _mi(self, c: Float[Tensor, "n c"], q_params: Float[Tensor, "n q"]) -> Float[Tensor, " i"]:
+        return mutual_information_lower_bound(self.spec, c, q_params)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the nets and both optimizers."""
+        return {name: getattr(self, name).state_dict() for name in self._PARTS}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues as the step did whose `state_dict` this is."""
+        for name in self._PARTS:
+            getattr(self, name).load_state_dict(state[name])
+
+    _PARTS = ("generator", "discriminator", "opt_g", "opt_d")
+
+
+def code_weights(spec: LatentSpec, lambda_cat: float, lambda_cont: float) -> Float[Tensor, " i"]:
+    """Returns λ_i of each code."""
+    return torch.tensor([lambda_cat if isinstance(code, Categorical) else lambda_cont for code in spec.codes])
+
+
+def _descend(total: Float[Tensor, ""], name: str, optimizer: torch.optim.Optimizer) -> None:
+    if not torch.isfinite(total):
+        raise NonFiniteLossError(f"{name} with its L_I term is {total.item()}")
+    optimizer.zero_grad()
+    total.backward()
+    optimizer.step()
+
+
+@contextlib.contextmanager
+def _without_weight_gradients(nets: Sequence[nn.Module]) -> Iterator[None]:
+    try:
+        for net in nets:
+            net.requires_grad_(False)
+        yield
+    finally:
+        for net in nets:
+            net.requires_grad_(True)

@@ -1,0 +1,411 @@
+"""`Trainer` builds the nets and takes steps; `fit` runs it to its end, with everything that is kept on disk."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from infogan import auxiliary
+from infogan.config import TrainConfig, flag_of
+from infogan.datasets import ShuffledBatches, epoch_of, load_dataset
+from infogan.errors import NonFiniteLossError, UserError
+from infogan.latents import sample_prior
+from infogan.models import Discriminator, Generator, ImageShape
+from infogan.run import Run, check_resumable, load_checkpoint
+from infogan.runtime import (
+    make_deterministic,
+    resolve_device,
+    rng_state,
+    seed_everything,
+    set_generator_state,
+    set_rng_state,
+)
+from infogan.spec import LatentSpec
+from infogan.steps import AdversarialStep, StepLosses
+
+MOST_SAMPLE_GRIDS = 50
+
+
+class Trainer:
+    """InfoGAN on a tensor of images, and beside it a vanilla GAN if the configuration says `baseline`.
+
+    Seeds the global random generators with `config.seed`. Everything that a later step depends on is in
+    `state_dict`: a trainer that loads it goes on bit for bit on the same device.
+
+    Args:
+        config: nets, objective, rates, seed, device.
+        images: uint8, NCHW, in [0, 255]; moved to the device.
+
+    Attributes:
+        generator: G, as trained.
+        discriminator: D and Q.
+        generator_ema: the average of G's weights, or None if `config.ema_decay` is 0.
+        step: steps taken.
+
+    Raises:
+        UserError: fewer images than a batch, images that are too small, a device that is not there.
+    """
+
+    def __init__(self, config: TrainConfig, images: UInt8[Tensor, "n c h w"]) -> None:
+        self.config, self.spec = config, config.spec
+        self.device = resolve_device(config.device)
+        make_deterministic()
+        seed_everything(config.seed)
+        channels, height, width_px = images.shape[1:]
+        self.image_shape: ImageShape = (channels, height, width_px)
+        self.generator = Generator(self.spec, self.image_shape, config.width).to(self.device)
+        self.discriminator = Discriminator(self.spec, self.image_shape, config.width).to(self.device)
+        # The vanilla GAN starts from the same weights and sees the same batches: only the objective differs.
+        vanilla_nets = copy.deepcopy((self.generator, self.discriminator)) if config.baseline else None
+        self._infogan = AdversarialStep(self.generator, self.discriminator, config, config.mi_updates)
+        self._vanilla = AdversarialStep(*vanilla_nets, config, "probe") if vanilla_nets else None
+        self.generator_ema = copy.deepcopy(self.generator) if config.ema_decay else None
+        self.batches = ShuffledBatches(images.to(self.device), config.batch_size, config.seed)
+        self._latents_rng = torch.Generator(self.device).manual_seed(config.seed)
+        self.step = 0
+
+    @property
+    def picture_generator(self) -> Generator:
+        """G for pictures: the average where there is one."""
+        return self.generator if self.generator_ema is None else self.generator_ema
+
+    def train_step(self) -> dict[str, Tensor]:
+        """Takes one step and returns its losses and L_I by name, as scalars on the device.
+
+        Raises:
+            NonFiniteLossError: before the update that the loss would have made.
+        """
+        x_real = self.batches.next()
+        z, c = sample_prior(self.spec, len(x_real), self._latents_rng)
+        try:
+            metrics = self._named(self._infogan(x_real, z, c))
+            if self._vanilla is not None:
+                vanilla = self._named(self._vanilla(x_real, z, c))
+                metrics |= {f"vanilla_{name}": value for name, value in vanilla.items()}
+        except NonFiniteLossError as error:
+            raise NonFiniteLossError(f"step {self.step + 1}: {error}; stopped before its update") from None
+        if self.generator_ema is not None:
+            # A shorter memory at first, so that the average is not held back by the untrained weights.
+            decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+            _move_average(self.generator_ema, self.generator, decay)
+        self.step += 1
+        return metrics
+
+    def _named(self, losses: StepLosses) -> dict[str, Tensor]:
+        mi = {f"mi_{name}": value for name, value in zip(self.spec.names, losses.mi_nats, strict=True)}
+        return {"loss_d": losses.loss_d, "loss_g": losses.loss_g, **mi}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything that later steps depend on, as tensors and plain values."""
+        return {
+            "step": self.step,
+            "config": self.config.to_dict(),
+            "image_shape": list(self.image_shape),
+            "infogan": self._infogan.state_dict(),
+            "vanilla": None if self._vanilla is None else self._vanilla.state_dict(),
+            "generator_ema": None if self.generator_ema is None else self.generator_ema.state_dict(),
+            "batches": self.batches.state_dict(),
+            "latents_rng": self._latents_rng.get_state(),
+            "rng": rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues as the trainer did whose `state_dict` this is.
+
+        Raises:
+            UserError: it was made with another configuration, or other images; every difference is listed.
+        """
+        mine = {**self.config.to_dict(), "image_shape": list(self.image_shape)}
+        theirs = {**state["config"], "image_shape": state["image_shape"]}
+        differences = [
+            f"{flag_of(name)} {theirs.get(name)} (expected {value})"
+            for name, value in mine.items()
+            if name not in ("steps", "epochs", "name", "dataset", "preset") and theirs.get(name) != value
+        ]
+        if differences:
+            raise UserError(f"the checkpoint is of another run: {'; '.join(differences)}")
+        self._infogan.load_state_dict(state["infogan"])
+        if self._vanilla is not None:
+            self._vanilla.load_state_dict(state["vanilla"])
+        if self.generator_ema is not None:
+            self.generator_ema.load_state_dict(state["generator_ema"])
+        self.batches.load_state_dict(state["batches"])
+        set_generator_state(self._latents_rng, state["latents_rng"], self.config.seed + state["step"])
+        set_rng_state(state["rng"])
+        self.step = state["step"]
+
+
+@torch.no_grad()
+def _move_average(average: Generator, current: Generator, decay: float) -> None:
+    for kept, new in zip(average.parameters(), current.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)
+    for kept, new in zip(average.buffers(), current.buffers(), strict=True):
+        kept.copy_(new)  # BatchNorm's running statistics are averages already
+
+
+class _Log:
+    """Sums of metrics, kept on the device and read only for a row of metrics.jsonl."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._n = 0
+        self.seconds = 0.0  # spent in steps; not in pictures and checkpoints
+
+    def add(self, metrics: dict[str, Tensor], seconds: float) -> None:
+        self._sums = {name: self._sums[name] + value if self._n else value for name, value in metrics.items()}
+        self._n += 1
+        self.seconds += seconds
+
+    def read(self) -> dict[str, float]:
+        """Returns the means since the last reading, and starts anew."""
+        means = {name: value.item() / self._n for name, value in self._sums.items()}
+        self._sums, self._n = {}, 0
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": self._sums, "n": self._n, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self._n, self.seconds = state["n"], state["seconds"]
+
+
+class _StopRequest:
+    """Notes a first Ctrl-C or SIGTERM, so that the loop can end in order; a second one acts as it always does."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _StopRequest:
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.signal = signal.Signals(number)
+        signal.signal(number, self._before[number])
+
+
+def train(config: TrainConfig, given: dict[str, Any] | None = None) -> Run:
+    """Trains a new run, or goes on with `config.resume`, writes its pictures, and returns it.
+
+    Args:
+        config: the run; with `resume` only what belongs to this call is taken from it.
+        given: the flags that a user gave, by field: with `resume`, those that contradict the run are refused.
+
+    Raises:
+        UserError: input that cannot be used.
+        NonFiniteLossError: training fell apart; the checkpoints stay.
+    """
+    session = _Session.start(config) if config.resume is None else _Session.resume(config, given or {})
+    session.fit()
+    return session.run
+
+
+class _Session:
+    """One process's work on a run: the loop, and all that is written."""
+
+    def __init__(self, run: Run, trainer: Trainer) -> None:
+        self.run, self.trainer, self.config = run, trainer, trainer.config
+        self.log = _Log()
+        self.per_epoch = trainer.batches.per_epoch
+        epochs = self.config.epochs
+        self.total_steps = self.config.steps if epochs is None else epochs * self.per_epoch
+        n_epochs = epoch_of(self.total_steps, self.per_epoch)
+        self.sample_every = self.config.sample_every or -(-n_epochs // MOST_SAMPLE_GRIDS)
+
+    @classmethod
+    def start(cls, config: TrainConfig) -> _Session:
+        dataset = load_dataset(config.dataset, config.data_dir)
+        trainer = Trainer(config, dataset.images)
+        # The run is made last, so that bad input leaves no empty folders.
+        session = cls(Run.create(config, dataset.name), trainer)
+        # From here on there is always a checkpoint, and a disk that cannot hold one is noticed at once.
+        session.save_checkpoint()
+        return session
+
+    @classmethod
+    def resume(cls, config: TrainConfig, given: dict[str, Any]) -> _Session:
+        run = Run.open(str(config.resume))
+        saved = run.read_config()
+        check_resumable(saved, given)
+        length = {name: given.get(name) for name in ("steps", "epochs") if name in given}
+        if length:
+            saved = {**saved, "epochs": None, **length}
+        per_call = {
+            option.name: getattr(config, option.name)
+            for option in dataclasses.fields(config)
+            if option.metadata["per_call"]
+        }
+        config = TrainConfig.from_dict(saved, **per_call)
+        path = run.latest_checkpoint()
+        state = load_checkpoint(path)
+        trainer = Trainer(config, load_dataset(config.dataset, config.data_dir).images)
+        try:
+            trainer.load_state_dict(state)
+        except UserError as error:
+            raise UserError(f"--resume: {path}: {error}") from None
+        run.make_folders()
+        run.save_config(saved)
+        run.cut_metrics(trainer.step)
+        session = cls(run, trainer)
+        session.log.load_state_dict(state["log"], trainer.device)
+        return session
+
+    def fit(self) -> None:
+        """Trains to the last step, or to a Ctrl-C or SIGTERM, and then saves and draws everything."""
+        trainer, config = self.trainer, self.config
+        first_step = trainer.step
+        print(f"{self.run.folder}: step {first_step} of {self.total_steps} on {trainer.device}", file=sys.stderr)
+        bar = tqdm(
+            total=self.total_steps * config.batch_size,
+            initial=first_step * config.batch_size,
+            unit="img",
+            unit_scale=True,
+            mininterval=0.5,
+        )
+        with _StopRequest() as stop, bar:
+            while trainer.step < self.total_steps and stop.signal is None:
+                started = time.perf_counter()
+                metrics = self.take_step()
+                self.log.add(metrics, time.perf_counter() - started)
+                bar.update(config.batch_size)
+
+                # Below this line: all that is done only now and then.
+                if trainer.step % config.log_every == 0:
+                    self.write_metrics(bar)
+                if trainer.step % (self.per_epoch * self.sample_every) == 0:
+                    self.draw_samples()
+                if trainer.step % config.checkpoint_every == 0 and trainer.step < self.total_steps:
+                    self.save_checkpoint()
+            bar.close()
+            if trainer.step > first_step:
+                self.save_checkpoint()
+            self.draw_all()
+        self.report(stop.signal)
+
+    def take_step(self) -> dict[str, Tensor]:
+        try:
+            return self.trainer.train_step()
+        except NonFiniteLossError as error:
+            raise NonFiniteLossError(
+                f"{error}; the last good state is {self.run.latest_checkpoint()}; "
+                "a smaller --lr-g, --lr-d or --lambda-cont may keep training stable"
+            ) from None
+
+    def write_metrics(self, bar: tqdm) -> None:
+        means = self.log.read()
+        step = self.trainer.step
+        progress = {
+            "step": step,
+            "epoch": epoch_of(step, self.per_epoch),
+            "images_seen": step * self.config.batch_size,
+            "seconds": round(self.log.seconds, 3),
+        }
+        self.run.append_metrics(progress | means)
+        spec = self.trainer.spec
+        shown = {"loss_d": means["loss_d"], "loss_g": means["loss_g"]}
+        for kind, positions in (("cat", spec.categorical), ("cont", spec.continuous)):
+            if positions:
+                shown[f"L_I_{kind}"] = sum(means[f"mi_{spec.names[i]}"] for i in positions)
+        bar.set_postfix({name: f"{value:.2f}" for name, value in shown.items()}, refresh=False)
+
+    def save_checkpoint(self) -> None:
+        self.run.save_checkpoint({**self.trainer.state_dict(), "log": self.log.state_dict()})
+
+    # Pictures
+
+    def title(self, what: str) -> str:
+        return f"{self.run.name}, step {self.trainer.step}: {what}"
+
+    def draw_samples(self) -> None:
+        """Draws the sample grid of the epoch that the last step is in."""
+        latents = auxiliary.sample_latents(self.trainer.spec)
+        x = auxiliary.generate(self.trainer.picture_generator, latents)
+        epoch = epoch_of(self.trainer.step, self.per_epoch)
+        picture = auxiliary.image_grid(x, latents, self.title("samples"))
+        auxiliary.save_png(picture, self.run.samples / f"Epoch_{epoch}.png")
+
+    def draw_all(self) -> None:
+        """Draws the last sample grid, a sweep of every code, the loss figures, and the GIF of training."""
+        spec, samples = self.trainer.spec, self.run.samples
+        self.draw_samples()
+        for i, name in enumerate(spec.names):
+            latents = auxiliary.sweep_latents(spec, i)
+            x = auxiliary.generate(self.trainer.picture_generator, latents)
+            picture = auxiliary.image_grid(x, latents, self.title(f"sweep of {name}"))
+            auxiliary.save_png(picture, samples / f"sweep_{name}.png")
+        figures = auxiliary.loss_figures(self.run.read_metrics(), spec, self.run.name, self.config.gan_loss)
+        for name, picture in figures.items():
+            auxiliary.save_png(picture, self.run.track_loss / f"{name}.png")
+        # From the files, not from memory: a run that was interrupted and resumed has all of its grids.
+        auxiliary.training_gif(epoch_grids(samples), samples / "training.gif")
+
+    def report(self, stopped_by: signal.Signals | None) -> None:
+        step, seconds = self.trainer.step, self.log.seconds
+        if stopped_by is not None:
+            print(
+                f"stopped by {stopped_by.name} at step {step} of {self.total_steps}; to go on:\n"
+                f"  python scripts/train.py --resume {self.run.folder}"
+            )
+        else:
+            print(f"trained to step {step} ({step * self.config.batch_size} images) in {seconds:.0f} s of steps")
+        print(f"pictures: {self.run.samples}\ncurves:   {self.run.track_loss}\nrun:      {self.run.folder}")
+
+
+def epoch_grids(samples: Path) -> list[Path]:
+    """Returns the sample grids in a folder, in the order of their epochs: 2 before 10."""
+    grids = [path for path in samples.glob("Epoch_*.png") if path.stem[6:].isdigit()]
+    return sorted(grids, key=lambda path: int(path.stem[6:]))
+
+
+@dataclass(frozen=True)
+class TrainedNets:
+    """The nets of a checkpoint, in evaluation mode.
+
+    Attributes:
+        generator: G; its average where the run kept one.
+        discriminator: D and Q.
+        spec: the latents.
+        config: the run's configuration.
+        step: steps trained.
+    """
+
+    generator: Generator
+    discriminator: Discriminator
+    spec: LatentSpec
+    config: TrainConfig
+    step: int
+
+
+def load_nets(path: str | Path, device: torch.device | str = "cpu") -> TrainedNets:
+    """Returns the nets that a checkpoint holds; it alone is needed, and it may be from another device.
+
+    Raises:
+        UserError: the file is not a checkpoint, or it is damaged.
+    """
+    state = load_checkpoint(path, device)
+    config = TrainConfig.from_dict(state["config"])
+    channels, height, width_px = state["image_shape"]
+    generator = Generator(config.spec, (channels, height, width_px), config.width).to(device)
+    discriminator = Discriminator(config.spec, (channels, height, width_px), config.width).to(device)
+    generator.load_state_dict(state["generator_ema"] or state["infogan"]["generator"])
+    discriminator.load_state_dict(state["infogan"]["discriminator"])
+    return TrainedNets(generator.eval(), discriminator.eval(), config.spec, config, state["step"])

@@ -1,0 +1,25 @@
+"""Trains InfoGAN and draws what its codes learned: python scripts/train.py --help"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
+
+from infogan.config import describe, parse_train_flags
+from infogan.errors import run_script
+
+
+def main() -> None:
+    config, given = parse_train_flags(sys.argv[1:], "Train InfoGAN, and draw what its codes learned.")
+    if config.dry_run:
+        print(describe(config))
+        return
+    from infogan.trainer import train  # not before the flags are right: torch takes seconds
+
+    train(config, given)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,34 @@
+"""Installs the package; its requirements and their reasons are in requirements.txt."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+LINES = [line.partition("#")[0].strip() for line in (HERE / "requirements.txt").read_text().splitlines()]
+VERSION = next(
+    line.split('"')[1]
+    for line in (HERE / "infogan" / "__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="infogan",
+    version=VERSION,
+    description="InfoGAN in PyTorch: learns, without labels, which factors make up a set of images.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=["infogan"],
+    python_requires=">=3.10",
+    install_requires=[line for line in LINES if line and not line.startswith("-")],
+    extras_require={
+        "dev": [
+            "pytest>=8",  # tests
+            "hypothesis>=6.100",  # tests over many latent specs
+            "beartype>=0.18",  # checks the shapes in signatures while testing
+            "ruff>=0.6",  # style
+            "pyright>=1.1.380",  # types
+        ]
+    },
+)
