@@ -23,12 +23,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from infogan.errors import UserError
-from infogan.latents import sample_codes, sample_noise, sample_prior, traversal_values, with_code
+from infogan.latents import quantile, sample_codes, sample_noise, sample_prior, traversal_values, with_code
 from infogan.runtime import evaluating
 from infogan.spec import Categorical, LatentSpec
 
-MAX_ROWS = 20
-GIF_FRAME_MS = 60
+MAX_CATEGORIES_SHOWN = 20
+N_NOISE_ROWS = 10
+N_GIF_FRAMES = 36
+GIF_FRAME_MS = 70
 DPI = 100
 CategoryPath = Literal["hold", "switch"]
 
@@ -65,13 +67,15 @@ def sample_latents(spec: LatentSpec, n_columns: int = 10, seed: int = 0) -> Late
     """
     rng = torch.Generator().manual_seed(seed)
     if not spec.categorical:
-        z, c = sample_prior(spec, 10 * n_columns, rng)
-        return Latents(z, c, [""] * 10, [""] * n_columns)
-    n_rows, rows, row_title = _rows(spec, spec.categorical[0])
+        z, c = sample_prior(spec, N_NOISE_ROWS * n_columns, rng)
+        return Latents(z, c, [""] * N_NOISE_ROWS, [""] * n_columns)
+    first = spec.categorical[0]
+    values = _shown_values(spec, first)
     z, c = sample_prior(spec, n_columns, rng)
-    z, c = z.repeat(n_rows, 1), c.repeat(n_rows, 1)
-    c = with_code(spec, c, spec.categorical[0], torch.arange(n_rows).repeat_interleave(n_columns).float())
-    return Latents(z, c, rows, [""] * n_columns, row_title, "one noise per column")
+    z, c = z.repeat(len(values), 1), c.repeat(len(values), 1)
+    c = with_code(spec, c, first, values.repeat_interleave(n_columns))
+    rows, columns = _value_labels(spec, first, values), [""] * n_columns
+    return Latents(z, c, rows, columns, _describe(spec, first), "one noise per column")
 
 
 def sweep_latents(spec: LatentSpec, position: int, n_columns: int = 11, seed: int = 0) -> Latents:
@@ -82,18 +86,15 @@ def sweep_latents(spec: LatentSpec, position: int, n_columns: int = 11, seed: in
     Args:
         spec: the latents.
         position: which code, counted from 0.
-        n_columns: values of a continuous code; a category is swept over all of its values, `MAX_ROWS` at most.
+        n_columns: values of a continuous code; of a category all are shown, `MAX_CATEGORIES_SHOWN` at most.
         seed: of the noise and of the codes that are not swept.
     """
-    code = spec.codes[position]
-    if isinstance(code, Categorical):
-        n_columns = min(code.n_categories, MAX_ROWS)
-    values = traversal_values(code, n_columns)
+    values = _shown_values(spec, position, n_columns)
     z, c, rows, row_title = _row_latents(spec, (position,), seed)
-    z, c = z.repeat_interleave(n_columns, dim=0), c.repeat_interleave(n_columns, dim=0)
+    z, c = z.repeat_interleave(len(values), dim=0), c.repeat_interleave(len(values), dim=0)
     c = with_code(spec, c, position, values.repeat(len(rows)))
-    title = f"{spec.names[position]} ({code})"
-    return Latents(z, c, rows, _value_labels(spec, position, values), row_title, title)
+    columns = _value_labels(spec, position, values)
+    return Latents(z, c, rows, columns, row_title, f"{_describe(spec, position)}; one noise per row")
 
 
 def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed: int = 0) -> Latents:
@@ -105,20 +106,42 @@ def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed:
         UserError: the two codes are one.
     """
     if down == along:
-        raise UserError(f"code: a two-code grid needs two different codes, got {spec.names[down]} twice")
-    rng = torch.Generator().manual_seed(seed)
-    z, c = sample_prior(spec, 1, rng)
-    values = [
-        traversal_values(code, min(code.n_categories, MAX_ROWS) if isinstance(code, Categorical) else n)
-        for code in (spec.codes[down], spec.codes[along])
-    ]
-    n_rows, n_columns = map(len, values)
+        raise UserError(f"--grid: expected two different codes, got {spec.names[down]} twice")
+    row_values, column_values = _shown_values(spec, down, n), _shown_values(spec, along, n)
+    n_rows, n_columns = len(row_values), len(column_values)
+    z, c = sample_prior(spec, 1, torch.Generator().manual_seed(seed))
     z, c = z.repeat(n_rows * n_columns, 1), c.repeat(n_rows * n_columns, 1)
-    c = with_code(spec, c, down, values[0].repeat_interleave(n_columns))
-    c = with_code(spec, c, along, values[1].repeat(n_rows))
-    labels = [_value_labels(spec, i, v) for i, v in zip((down, along), values, strict=True)]
-    titles = [f"{spec.names[i]} ({spec.codes[i]})" for i in (down, along)]
-    return Latents(z, c, labels[0], labels[1], titles[0], titles[1])
+    c = with_code(spec, c, down, row_values.repeat_interleave(n_columns))
+    c = with_code(spec, c, along, column_values.repeat(n_rows))
+    return Latents(
+        z,
+        c,
+        _value_labels(spec, down, row_values),
+        _value_labels(spec, along, column_values),
+        _describe(spec, down),
+        f"{_describe(spec, along)}; one noise for all",
+    )
+
+
+def moving_latents(spec: LatentSpec, fractions: dict[int, float], n_columns: int = 6, seed: int = 0) -> Latents:
+    """Returns the latents of one frame of a GIF: some codes at given places, all else as in every frame.
+
+    Rows are the values of the first category that does not move, columns are noises.
+
+    Args:
+        spec: the latents.
+        fractions: the place in [0, 1] of its traversal for each code that moves, by position.
+        n_columns: noises.
+        seed: of the noise and of the other codes.
+    """
+    z, c, rows, row_title = _row_latents(spec, tuple(fractions), seed)
+    c = c.repeat_interleave(n_columns, dim=0)
+    z = sample_noise(spec, n_columns, torch.Generator().manual_seed(seed)).repeat(len(rows), 1)
+    values = {i: quantile(spec.codes[i], torch.tensor([u])) for i, u in fractions.items()}
+    for i, value in values.items():
+        c = with_code(spec, c, i, value.expand(len(c)))
+    shown = ", ".join(f"{spec.names[i]} = {_value_labels(spec, i, value)[0]}" for i, value in values.items())
+    return Latents(z, c, rows, [""] * n_columns, row_title, shown)
 
 
 def interpolate_latents(
@@ -183,24 +206,26 @@ def _row_latents(
     rng = torch.Generator().manual_seed(seed)
     free = [i for i in spec.categorical if i not in taken]
     if not free:
-        z, c = sample_prior(spec, 10, rng)
-        return z, c, [str(i + 1) for i in range(10)], "noise"
-    n_rows, rows, row_title = _rows(spec, free[0])
+        z, c = sample_prior(spec, N_NOISE_ROWS, rng)
+        return z, c, [str(i + 1) for i in range(N_NOISE_ROWS)], "noise"
+    values = _shown_values(spec, free[0])
     # One draw of the other codes for all rows, so that rows differ by category and noise alone.
-    z, c = sample_noise(spec, n_rows, rng), sample_codes(spec, 1, rng).repeat(n_rows, 1)
-    return z, with_code(spec, c, free[0], torch.arange(n_rows).float()), rows, row_title
+    z, c = sample_noise(spec, len(values), rng), sample_codes(spec, 1, rng).repeat(len(values), 1)
+    return z, with_code(spec, c, free[0], values), _value_labels(spec, free[0], values), _describe(spec, free[0])
 
 
-def _rows(spec: LatentSpec, position: int) -> tuple[int, list[str], str]:
+def _shown_values(spec: LatentSpec, position: int, n: int = MAX_CATEGORIES_SHOWN) -> Float[Tensor, " n"]:
     code = spec.codes[position]
-    assert isinstance(code, Categorical)
-    n_rows = min(code.n_categories, MAX_ROWS)
-    return n_rows, [str(i) for i in range(n_rows)], f"{spec.names[position]} ({code})"
+    return traversal_values(code, MAX_CATEGORIES_SHOWN if isinstance(code, Categorical) else n)
+
+
+def _describe(spec: LatentSpec, position: int) -> str:
+    return f"{spec.names[position]} ({spec.codes[position]})"
 
 
 def _value_labels(spec: LatentSpec, position: int, values: Float[Tensor, " k"]) -> list[str]:
     digits = 0 if isinstance(spec.codes[position], Categorical) else 1
-    return [f"{value:.{digits}f}".replace("-0.0", "0.0") for value in values.tolist()]
+    return [f"{value + 0.0:.{digits}f}" for value in values.round(decimals=digits).tolist()]
 
 
 # Images
@@ -281,6 +306,11 @@ def _render(figure: Any) -> UInt8[np.ndarray, "height width 3"]:
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
+def draw(generator: nn.Module, latents: Latents, title: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns the labelled picture of a grid of latents."""
+    return image_grid(generate(generator, latents), latents, title)
+
+
 def save_png(picture: UInt8[np.ndarray, "height width 3"], path: Path) -> Path:
     """Writes an RGB picture and returns its path."""
     return _save(path, picture)
@@ -296,7 +326,8 @@ def save_gif(
         path: ends in .gif.
         frame_ms: how long each frame stays, in milliseconds.
     """
-    return _save(path, np.stack(frames), duration=frame_ms, loop=0)
+    # 32 levels of each colour: half the size, and hardly a difference to the eye.
+    return _save(path, np.stack(frames) // 8 * 8, duration=frame_ms, loop=0)
 
 
 def _save(path: Path, picture: np.ndarray, **kind: Any) -> Path:
@@ -307,9 +338,14 @@ def _save(path: Path, picture: np.ndarray, **kind: Any) -> Path:
     return path
 
 
-def loop(n_frames: int) -> Float[Tensor, " n_frames"]:
-    """Returns places t in [0, 1] of the frames of a loop: from 0 to 1 and back, slow at the ends."""
-    return 0.5 - 0.5 * torch.cos(torch.arange(n_frames) * (2 * math.pi / n_frames))
+def there_and_back(n_frames: int = N_GIF_FRAMES, phase: float = 0.0) -> list[float]:
+    """Returns the places in [0, 1] of the frames of a loop: from 0 to 1 and back, slow at the ends.
+
+    Args:
+        n_frames: in the loop.
+        phase: how far, of one loop, the first frame is ahead; with 0.25, two codes move in a circle.
+    """
+    return [0.5 - 0.5 * math.cos(2 * math.pi * (i / n_frames + phase)) for i in range(n_frames)]
 
 
 def training_gif(grids: Sequence[Path], path: Path) -> Path | None:

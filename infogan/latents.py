@@ -135,16 +135,23 @@ def with_code(
     return changed
 
 
-def traversal_values(code: Code, n: int) -> Float[Tensor, " n"]:
-    """Returns n values that walk through a code's prior: every category in turn, or equally spaced quantiles.
+def quantile(code: Code, u: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Returns the values of a code that lie at the fractions u in [0, 1] of its traversal.
 
-    A uniform code is walked from -1 to 1; a Gaussian one from its 1% to its 99% quantile, since its ends lie
-    at infinity. A category is walked from 0, once over all of them if n allows, and around again beyond.
+    A uniform code is walked from -1 to 1, a Gaussian one from its 1% to its 99% quantile, since its ends lie
+    at infinity, and a category from its first value to its last.
     """
     match code:
         case Categorical(n_categories):
-            return (torch.arange(n) % n_categories).float()
+            return (u * n_categories).floor().clamp(max=n_categories - 1)
         case Uniform():
-            return torch.linspace(-1.0, 1.0, n)
+            return u * 2 - 1
         case Gaussian():
-            return torch.special.ndtri(torch.linspace(0.01, 0.99, n, dtype=torch.float64)).float()
+            return torch.special.ndtri(0.01 + 0.98 * u.double()).float()
+
+
+def traversal_values(code: Code, n: int) -> Float[Tensor, " n"]:
+    """Returns the values of a sweep: n equally spaced quantiles, or of a category all values, n at most."""
+    if isinstance(code, Categorical):
+        return torch.arange(min(n, code.n_categories)).float()
+    return quantile(code, torch.linspace(0.0, 1.0, n))

@@ -95,15 +95,27 @@ class Run:
             UserError: one of them cannot be written.
         """
         for folder in (self.checkpoints, self.samples, self.track_loss):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / ".writable"
-                probe.write_bytes(b"x")
-                probe.unlink()
-            except OSError as error:
-                raise UserError(
-                    f"--out-dir: expected a folder that can be written, got {str(self.out_dir)!r}: {error}"
-                ) from error
+            self._make_folder(folder)
+
+    def make_samples_folder(self) -> Path:
+        """Makes the folder of the run's pictures if it is missing, and returns it.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        self._make_folder(self.samples)
+        return self.samples
+
+    def _make_folder(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / ".writable"
+            probe.write_bytes(b"x")
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"--out-dir: expected a folder that can be written, got {str(self.out_dir)!r}: {error}"
+            ) from error
 
     def read_config(self) -> dict[str, Any]:
         """Returns the run's configuration.

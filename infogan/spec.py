@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -162,21 +163,21 @@ class LatentSpec:
         """Positions of the continuous codes."""
         return tuple(i for i, code in enumerate(self.codes) if not isinstance(code, Categorical))
 
-    def index(self, name: str) -> int:
-        """Returns the position of the code called `name`, as in `"c2"`.
+    def index(self, name: str, argument: str = "code") -> int:
+        """Returns the position of the code called `name`, as in `"c2"`; an error names `argument`.
 
         Raises:
             UserError: the spec has no such code.
         """
         if name not in self.names:
-            raise UserError(f"code: expected one of {', '.join(self.names)}, got {name!r}")
+            raise UserError(f"{argument}: expected one of {', '.join(self.names)}, got {name!r}")
         return self.names.index(name)
 
     def __str__(self) -> str:
         return ",".join(str(code) for code in self.codes)
 
 
-def _consecutive(widths) -> tuple[slice, ...]:
+def _consecutive(widths: Iterable[int]) -> tuple[slice, ...]:
     slices, start = [], 0
     for width in widths:
         slices.append(slice(start, start + width))

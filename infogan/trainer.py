@@ -328,30 +328,26 @@ class _Session:
         bar.set_postfix({name: f"{value:.2f}" for name, value in shown.items()}, refresh=False)
 
     def save_checkpoint(self) -> None:
-        self.run.save_checkpoint({**self.trainer.state_dict(), "log": self.log.state_dict()})
+        self.run.save_checkpoint({"name": self.run.name, **self.trainer.state_dict(), "log": self.log.state_dict()})
 
     # Pictures
 
-    def title(self, what: str) -> str:
-        return f"{self.run.name}, step {self.trainer.step}: {what}"
+    def draw(self, latents: auxiliary.Latents, what: str, file_name: str) -> None:
+        title = f"{self.run.name}, step {self.trainer.step}: {what}"
+        picture = auxiliary.draw(self.trainer.picture_generator, latents, title)
+        auxiliary.save_png(picture, self.run.samples / file_name)
 
     def draw_samples(self) -> None:
         """Draws the sample grid of the epoch that the last step is in."""
-        latents = auxiliary.sample_latents(self.trainer.spec)
-        x = auxiliary.generate(self.trainer.picture_generator, latents)
         epoch = epoch_of(self.trainer.step, self.per_epoch)
-        picture = auxiliary.image_grid(x, latents, self.title("samples"))
-        auxiliary.save_png(picture, self.run.samples / f"Epoch_{epoch}.png")
+        self.draw(auxiliary.sample_latents(self.trainer.spec), "samples", f"Epoch_{epoch}.png")
 
     def draw_all(self) -> None:
         """Draws the last sample grid, a sweep of every code, the loss figures, and the GIF of training."""
         spec, samples = self.trainer.spec, self.run.samples
         self.draw_samples()
         for i, name in enumerate(spec.names):
-            latents = auxiliary.sweep_latents(spec, i)
-            x = auxiliary.generate(self.trainer.picture_generator, latents)
-            picture = auxiliary.image_grid(x, latents, self.title(f"sweep of {name}"))
-            auxiliary.save_png(picture, samples / f"sweep_{name}.png")
+            self.draw(auxiliary.sweep_latents(spec, i), f"sweep of {name}", f"sweep_{name}.png")
         figures = auxiliary.loss_figures(self.run.read_metrics(), spec, self.run.name, self.config.gan_loss)
         for name, picture in figures.items():
             auxiliary.save_png(picture, self.run.track_loss / f"{name}.png")
@@ -381,6 +377,7 @@ class TrainedNets:
     """The nets of a checkpoint, in evaluation mode.
 
     Attributes:
+        name: the run's.
         generator: G; its average where the run kept one.
         discriminator: D and Q.
         spec: the latents.
@@ -388,6 +385,7 @@ class TrainedNets:
         step: steps trained.
     """
 
+    name: str
     generator: Generator
     discriminator: Discriminator
     spec: LatentSpec
@@ -408,4 +406,4 @@ def load_nets(path: str | Path, device: torch.device | str = "cpu") -> TrainedNe
     discriminator = Discriminator(config.spec, (channels, height, width_px), config.width).to(device)
     generator.load_state_dict(state["generator_ema"] or state["infogan"]["generator"])
     discriminator.load_state_dict(state["infogan"]["discriminator"])
-    return TrainedNets(generator.eval(), discriminator.eval(), config.spec, config, state["step"])
+    return TrainedNets(state["name"], generator.eval(), discriminator.eval(), config.spec, config, state["step"])
