@@ -108,7 +108,7 @@ def posterior_means(spec: LatentSpec, q_params: Float[Tensor, "n q"]) -> Float[T
 
 
 def with_code(
-    spec: LatentSpec, c: Float[Tensor, "n c"], position: int, value: Float[Tensor, " n"] | float
+    spec: LatentSpec, c: Float[Tensor, "n c"], position: int, value: Float[Tensor, " n"] | float | int
 ) -> Float[Tensor, "n c"]:
     """Returns a copy of c in which one code has the given value.
 

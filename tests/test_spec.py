@@ -1,0 +1,57 @@
+import math
+
+import pytest
+
+from infogan import Categorical, Gaussian, LatentSpec, Uniform, UserError
+
+
+def test_paper_spec_has_the_paper_s_sizes_and_entropies():
+    spec = LatentSpec.parse("cat10,uniform,uniform", noise_dim=62)
+    assert spec.codes == (Categorical(10), Uniform(), Uniform())
+    assert spec.names == ("c1", "c2", "c3")
+    assert spec.noise_dim + spec.c_dim == 74  # the paper's total for MNIST
+    assert spec.entropies_nats == pytest.approx((math.log(10), math.log(2), math.log(2)))
+    assert spec.c_slices == (slice(0, 10), slice(10, 11), slice(11, 12))
+    assert spec.q_slices == (slice(0, 10), slice(10, 12), slice(12, 14))
+
+
+def test_a_fixed_deviation_needs_one_output_per_continuous_code():
+    spec = LatentSpec.parse("uniform,cat3,gaussian", q_std=0.5)
+    assert spec.q_slices == (slice(0, 1), slice(1, 4), slice(4, 5))
+    assert spec.q_dim == 5
+    assert spec.categorical == (1,)
+    assert spec.continuous == (0, 2)
+
+
+def test_entropy_of_a_standard_normal():
+    assert Gaussian().entropy_nats == pytest.approx(1.4189385, abs=1e-6)
+
+
+def test_a_spec_reads_what_it_writes():
+    text = "cat3,gaussian,cat12,uniform"
+    assert str(LatentSpec.parse(text)) == text
+
+
+@pytest.mark.parametrize("codes", ["", "cat", "cat1", "cat-3", "cat10,,uniform", "normal", "cat10;uniform"])
+def test_codes_that_are_none_are_refused_by_name(codes):
+    with pytest.raises(UserError, match=r"^codes: "):
+        LatentSpec.parse(codes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"noise_dim": 0}, "noise-dim: expected at least 1, got 0"),
+        ({"noise": "cauchy"}, "noise: expected normal or uniform, got 'cauchy'"),
+        ({"q_std": 0.0}, "q-std: expected a positive number, or learned, got 0.0"),
+        ({"q_std": math.nan}, "q-std: expected a positive number"),
+    ],
+)
+def test_other_fields_are_checked(changes, message):
+    with pytest.raises(UserError, match=message):
+        LatentSpec((Categorical(10),), **changes)
+
+
+def test_a_code_that_is_not_there_is_refused():
+    with pytest.raises(UserError, match="--factor: expected one of c1, c2, got 'c3'"):
+        LatentSpec.parse("cat10,uniform").index("c3", "--factor")

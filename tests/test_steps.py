@@ -1,0 +1,199 @@
+"""Gradient-level claims: who moves in which update, and that λ = 0 is the vanilla GAN, bit for bit."""
+
+import copy
+
+import pytest
+import torch
+
+from infogan import Discriminator, Generator, NonFiniteLossError, sample_prior
+from infogan.datasets import to_unit_range
+from infogan.steps import AdversarialStep
+
+
+@pytest.fixture
+def batch(digits):
+    def make(config, seed=0, n=16):
+        z, c = sample_prior(config.spec, n, torch.Generator().manual_seed(seed))
+        return to_unit_range(digits.images[seed * n : (seed + 1) * n]), z, c
+
+    return make
+
+
+def build(config, mi_updates):
+    torch.manual_seed(1)
+    return AdversarialStep(
+        Generator(config.spec, width=config.width),
+        Discriminator(config.spec, width=config.width),
+        config,
+        mi_updates,
+    )
+
+
+def parts(step):
+    net = step.discriminator
+    return {"G": step.generator, "trunk": net.trunk, "d_head": net.d_head, "q_head": net.q_head}
+
+
+def weights(step):
+    return {name: [p.detach().clone() for p in part.parameters()] for name, part in parts(step).items()}
+
+
+def moved(step, before):
+    """The parts of which every weight tensor has changed; none may have changed in part."""
+    now = weights(step)
+    changed = {name: [not torch.equal(a, b) for a, b in zip(now[name], before[name], strict=True)] for name in now}
+    assert all(all(flags) or not any(flags) for flags in changed.values()), changed
+    return {name for name, flags in changed.items() if any(flags)}
+
+
+WHO_MOVES = {
+    "both": ({"trunk", "d_head", "q_head"}, {"G"}),
+    "g": ({"trunk", "d_head"}, {"G", "q_head"}),
+    "probe": ({"trunk", "d_head", "q_head"}, {"G"}),
+}
+
+
+@pytest.mark.parametrize("mi_updates", WHO_MOVES)
+def test_each_update_moves_its_own_parts_and_no_others(small, batch, mi_updates):
+    config = small()
+    step = build(config, mi_updates)
+    x_real, z, c = batch(config)
+    in_d_update, in_g_update = WHO_MOVES[mi_updates]
+    x_fake = step.generator(z, c)
+    before = weights(step)
+    step.update_discriminator(x_real, x_fake.detach(), c)
+    assert moved(step, before) == in_d_update
+    before = weights(step)
+    step.update_generator(x_fake, c)
+    assert moved(step, before) == in_g_update
+
+
+def owned(optimizer):
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}
+
+
+@pytest.mark.parametrize("mi_updates", WHO_MOVES)
+def test_every_weight_has_exactly_one_optimizer(small, mi_updates):
+    step = build(small(), mi_updates)
+    every = {id(p) for part in parts(step).values() for p in part.parameters()}
+    assert owned(step.opt_d) | owned(step.opt_g) == every
+    assert not owned(step.opt_d) & owned(step.opt_g)
+
+
+def gradients_of_updates(step, x_real, z, c):
+    """The gradients that reach each part in the D and in the G update; the weights stay as they are."""
+    seen = []
+    for optimizer in (step.opt_d, step.opt_g):
+        optimizer.step = lambda: seen.append(
+            {
+                name: [None if p.grad is None else p.grad.clone() for p in part.parameters()]
+                for name, part in parts(step).items()
+            }
+        )
+    x_fake = step.generator(z, c)
+    step.update_discriminator(x_real, x_fake.detach(), c)
+    step.discriminator.zero_grad()
+    step.update_generator(x_fake, c)
+    return seen
+
+
+def test_mutual_information_reaches_trunk_q_and_g_but_not_d_head(small, batch):
+    """The L_I part of each gradient is the difference that λ makes; it must go where the table says."""
+    grads = {}
+    for lam in (0.0, 1.0):
+        config = small(lambda_cat=lam, lambda_cont=lam)
+        step = build(config, "both")
+        grads[lam] = gradients_of_updates(step, *batch(config))
+
+    def differs(update, part):
+        return any(
+            a is not None and not torch.allclose(a, b, rtol=1e-4, atol=1e-9)
+            for a, b in zip(grads[0.0][update][part], grads[1.0][update][part], strict=True)
+        )
+
+    assert [differs(0, part) for part in ("trunk", "q_head", "d_head")] == [True, True, False]
+    assert differs(1, "G")
+
+
+def test_g_update_computes_no_gradient_of_d_s_weights(small, batch):
+    config = small()
+    in_g_update = gradients_of_updates(build(config, "both"), *batch(config))[1]
+    assert all(g is None for part in ("trunk", "d_head", "q_head") for g in in_g_update[part])
+
+
+@pytest.mark.parametrize("gan_loss", ["bce", "lsgan"])
+def test_lambda_0_is_the_vanilla_gan_bit_for_bit(small, batch, gan_loss):
+    config = small(lambda_cat=0.0, lambda_cont=0.0, gan_loss=gan_loss)
+    infogan, vanilla = build(config, "both"), build(config, "probe")
+    for seed in range(4):
+        a, b = infogan(*batch(config, seed)), vanilla(*batch(config, seed))
+        assert torch.equal(a.loss_d, b.loss_d)
+        assert torch.equal(a.loss_g, b.loss_g)
+    after_infogan, after_vanilla = weights(infogan), weights(vanilla)
+    for part in ("G", "trunk", "d_head"):
+        assert all(torch.equal(a, b) for a, b in zip(after_infogan[part], after_vanilla[part], strict=True)), part
+    # With λ = 0 nothing trains Q; the vanilla GAN's probe learns all the same.
+    assert all(
+        torch.equal(p, q)
+        for p, q in zip(build(config, "both").discriminator.q_head.parameters(), after_infogan["q_head"], strict=True)
+    )
+    assert not torch.equal(after_infogan["q_head"][0], after_vanilla["q_head"][0])
+
+
+def test_the_step_is_the_plain_textbook_update(small, batch):
+    """The same step written out without sharing, freezing or fusing gives the same weights."""
+    config = small()
+    step = build(config, "both")
+    generator, discriminator = copy.deepcopy((step.generator, step.discriminator))
+    from infogan.losses import discriminator_loss, generator_loss, mutual_information_lower_bound
+
+    x_real, z, c = batch(config)
+    opt_d = torch.optim.Adam(discriminator.parameters(), config.lr_d, (0.5, 0.999))
+    opt_g = torch.optim.Adam(generator.parameters(), config.lr_g, (0.5, 0.999))
+    for update in ("D", "G"):
+        d_logits_fake, q_params = discriminator(generator(z, c))
+        mi = mutual_information_lower_bound(config.spec, c, q_params).sum()
+        if update == "D":
+            d_logits_real = discriminator.d_head(discriminator.trunk(x_real))
+            loss, optimizer = discriminator_loss(d_logits_real, d_logits_fake) - mi, opt_d
+        else:
+            loss, optimizer = generator_loss(d_logits_fake) - mi, opt_g
+        opt_d.zero_grad(), opt_g.zero_grad()
+        loss.backward()
+        optimizer.step()
+    step(x_real, z, c)
+    for a, b in zip(step.generator.parameters(), generator.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=2e-5)
+    for a, b in zip(step.discriminator.parameters(), discriminator.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.parametrize("codes", ["cat10", "uniform", "uniform,gaussian", "cat2,cat5,cat3", "cat10,uniform,uniform"])
+@pytest.mark.parametrize("q_std", [None, 0.5])
+def test_codes_of_every_kind_are_learned_from(small, batch, codes, q_std):
+    config = small(codes=codes, q_std=q_std)
+    step = build(config, "both")
+    before = weights(step)
+    losses = [step(*batch(config, seed, n=7)) for seed in range(2)]  # an odd batch
+    assert moved(step, before) == {"G", "trunk", "d_head", "q_head"}
+    assert losses[-1].mi_nats.shape == (len(config.spec.codes),)
+    assert losses[-1].mi_nats.isfinite().all()
+
+
+@pytest.mark.parametrize("update", ["loss_d", "loss_g"])
+def test_a_non_finite_loss_is_refused_before_its_update(small, batch, update):
+    config = small()
+    step = build(config, "both")
+    x_real, z, c = batch(config)
+    if update == "loss_d":
+        x_real = x_real.clone()
+        x_real[0, 0, 0, 0] = torch.nan
+        before = weights(step)
+        with pytest.raises(NonFiniteLossError, match="loss_d with its L_I term is nan"):
+            step(x_real, z, c)
+        assert moved(step, before) == set()
+    else:
+        before = weights(step)
+        with pytest.raises(NonFiniteLossError, match="loss_g with its L_I term is nan"):
+            step.update_generator(torch.full_like(x_real, torch.nan, requires_grad=True), c)
+        assert moved(step, before) == set()
