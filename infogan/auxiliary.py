@@ -189,7 +189,8 @@ def slerp(start: Float[Tensor, "n z"], end: Float[Tensor, "n z"], t: Float[Tenso
     cosine = torch.nn.functional.cosine_similarity(start, end, dim=1)[:, None].clamp(-1.0, 1.0)
     angle = torch.acos(cosine)
     sine = torch.sin(angle)
-    on_line = sine < 1e-4  # below this the quotient loses its digits
+    is_zero = (start.norm(dim=1) == 0) | (end.norm(dim=1) == 0)
+    on_line = (sine < 1e-4) | is_zero[:, None]  # below 1e-4 the quotient loses its digits
     safe = torch.where(on_line, torch.ones_like(sine), sine)
     arc = (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / safe
     return torch.where(on_line, _lerp(start, end, t), arc)

@@ -24,4 +24,7 @@ def run_script(main: Callable[[], int | None]) -> None:
     except (UserError, NonFiniteLossError) as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2 if isinstance(error, UserError) else 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
     sys.exit(code)

@@ -74,15 +74,15 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
-        """Returns the run whose `runs/<name>` folder this is.
+    def open(cls, folder: str | Path, argument: str) -> Run:
+        """Returns the run whose `runs/<name>` folder this is; an error names `argument`.
 
         Raises:
             UserError: it is not such a folder.
         """
         folder = Path(folder)
         if not (folder / "config.json").is_file() or folder.absolute().parent.name != "runs":
-            raise UserError(f"expected a run's folder, as in runs/<name>, got {str(folder)!r}")
+            raise UserError(f"{argument}: expected a run's folder, as in runs/<name>, got {str(folder)!r}")
         return cls(folder.absolute().parent.parent, folder.absolute().name)
 
     def _is_taken(self) -> bool:
@@ -227,7 +227,7 @@ def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".") -
     """
     if run_or_file is not None:
         given = Path(run_or_file)
-        return Run.open(given).latest_checkpoint() if given.is_dir() else given
+        return Run.open(given, "--checkpoint").latest_checkpoint() if given.is_dir() else given
     files = list((Path(out_dir) / "runs").glob("*/checkpoints/step_*.pt"))
     if not files:
         raise UserError(
@@ -235,7 +235,7 @@ def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".") -
             "python scripts/train.py makes one"
         )
     newest = max(files, key=lambda path: path.stat().st_mtime)
-    return Run.open(newest.parent.parent).latest_checkpoint()
+    return Run.open(newest.parent.parent, "--checkpoint").latest_checkpoint()
 
 
 def check_resumable(saved: dict[str, Any], given: dict[str, Any]) -> None:

@@ -41,8 +41,9 @@ MOST_SAMPLE_GRIDS = 50
 class Trainer:
     """InfoGAN on a tensor of images, and beside it a vanilla GAN if the configuration says `baseline`.
 
-    Seeds the global random generators with `config.seed`. Everything that a later step depends on is in
-    `state_dict`: a trainer that loads it goes on bit for bit on the same device.
+    Seeds the global random generators with `config.seed`, and has torch use deterministic algorithms.
+    Everything that a later step depends on is in `state_dict`: a trainer that loads it goes on bit for bit on
+    the same device.
 
     Args:
         config: nets, objective, rates, seed, device.
@@ -243,9 +244,11 @@ class _Session:
 
     @classmethod
     def resume(cls, config: TrainConfig, given: dict[str, Any]) -> _Session:
-        run = Run.open(str(config.resume))
+        run = Run.open(str(config.resume), "--resume")
         saved = run.read_config()
         check_resumable(saved, given)
+        if "out_dir" in given and Path(config.out_dir).resolve() != run.out_dir.resolve():
+            raise UserError(f"--out-dir: a resumed run stays in {str(run.out_dir)!r}, got {config.out_dir!r}")
         length = {name: given.get(name) for name in ("steps", "epochs") if name in given}
         if length:
             saved = {**saved, "epochs": None, **length}
@@ -279,7 +282,7 @@ class _Session:
             initial=first_step * config.batch_size,
             unit="img",
             unit_scale=True,
-            mininterval=0.5,
+            mininterval=0.5 if sys.stderr.isatty() else 30,  # seconds; a log file needs fewer lines
         )
         with _StopRequest() as stop, bar:
             while trainer.step < self.total_steps and stop.signal is None:

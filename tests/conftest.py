@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 
 # Before any of them is imported. Not config and spec: they have to refuse wrong types by themselves.
 TENSOR_MODULES = ("auxiliary", "datasets", "latents", "losses", "models", "runtime", "steps", "trainer")
-install_import_hook([f"infogan.{name}" for name in TENSOR_MODULES], "beartype.beartype")
+install_import_hook([f"infogan.{name}" for name in TENSOR_MODULES], "typechecking.checked")
 
 from infogan.config import TrainConfig  # noqa: E402
 from infogan.datasets import load_dataset  # noqa: E402
@@ -34,15 +34,16 @@ def data_dir():
     return Path(folder)
 
 
+def small_config(folder, **changes) -> TrainConfig:
+    """Returns a configuration of small nets on the 5,000 digits."""
+    fields = {"dataset": "mnist5k", "width": 4, "batch_size": 32, "steps": 6, "device": "cpu", "log_every": 2}
+    return TrainConfig(**{**fields, "out_dir": str(folder), **changes})
+
+
 @pytest.fixture
 def small(tmp_path):
-    """Returns a configuration of small nets on the 5,000 digits, with fields changed by keyword."""
-
-    def make(**changes) -> TrainConfig:
-        fields = {"dataset": "mnist5k", "width": 4, "batch_size": 32, "steps": 6, "device": "cpu", "log_every": 2}
-        return TrainConfig(**{**fields, "out_dir": str(tmp_path), **changes})
-
-    return make
+    """Returns a configuration of small nets that writes to a folder of this test's own."""
+    return lambda **changes: small_config(tmp_path, **changes)
 
 
 @pytest.fixture

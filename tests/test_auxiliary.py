@@ -1,0 +1,232 @@
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from infogan import Generator, LatentSpec, UserError, auxiliary, sample_prior
+from infogan.auxiliary import slerp
+
+PAPER = "cat10,uniform,uniform"
+MANY = ["cat10,uniform,uniform", "uniform", "gaussian,uniform", "cat2,cat5,cat3", "uniform,cat30"]
+
+
+def spec_of(codes, noise_dim=5):
+    return LatentSpec.parse(codes, noise_dim)
+
+
+def test_slerp_reaches_its_ends_and_keeps_to_the_arc():
+    rng = torch.Generator().manual_seed(0)
+    start, end = torch.randn(6, 62, generator=rng), torch.randn(6, 62, generator=rng)
+    t = torch.full((6, 1), 1.0)
+    assert torch.allclose(slerp(start, end, 0 * t), start, atol=1e-5)
+    assert torch.allclose(slerp(start, end, t), end, atol=1e-5)
+    unit_start, unit_end = (x / x.norm(dim=1, keepdim=True) for x in (start, end))
+    for u in (0.2, 0.5, 0.9):
+        assert slerp(unit_start, unit_end, u * t).norm(dim=1) == pytest.approx(torch.ones(6), abs=1e-5)
+
+
+def test_slerp_by_hand():
+    middle = slerp(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), torch.tensor([[1 / 3]]))
+    assert middle[0].tolist() == pytest.approx([np.cos(np.pi / 6), np.sin(np.pi / 6)], abs=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1.0, -1.0, 0.0, 2.0])
+def test_slerp_between_parallel_opposite_and_zero_vectors_is_the_line(factor):
+    start, t = torch.tensor([[3.0, 4.0]]), torch.tensor([[0.25]])
+    assert torch.allclose(slerp(start, factor * start, t), start * (0.75 + 0.25 * factor), atol=1e-6)
+
+
+@pytest.mark.parametrize("codes", MANY)
+def test_a_sample_grid_changes_only_the_category_down_a_column(codes):
+    spec = spec_of(codes)
+    latents = auxiliary.sample_latents(spec, n_columns=4)
+    again = auxiliary.sample_latents(spec, n_columns=4)
+    assert torch.equal(latents.z, again.z) and torch.equal(latents.c, again.c)  # fixed
+    if not spec.categorical:
+        assert len(latents.z.unique(dim=0)) == len(latents.z)
+        return
+    first = spec.categorical[0]
+    z = latents.z.view(len(latents.rows), 4, -1)
+    c = latents.c.view(len(latents.rows), 4, -1)
+    assert torch.equal(z, z[:1].expand_as(z))
+    categories = c[..., spec.c_slices[first]].argmax(-1)
+    assert categories.tolist() == [[row] * 4 for row in range(len(latents.rows))]
+    rest = [i for i in range(spec.c_dim) if not spec.c_slices[first].start <= i < spec.c_slices[first].stop]
+    assert torch.equal(c[..., rest], c[:1, :, rest].expand(len(latents.rows), -1, -1))
+
+
+@pytest.mark.parametrize("codes", MANY)
+def test_a_sweep_changes_one_code_along_a_row_and_no_noise(codes):
+    spec = spec_of(codes)
+    for position in range(len(spec.codes)):
+        latents = auxiliary.sweep_latents(spec, position, n_columns=5)
+        shape = (len(latents.rows), len(latents.columns), -1)
+        z, c = latents.z.view(shape), latents.c.view(shape)
+        assert torch.equal(z, z[:, :1].expand_as(z))
+        swept = spec.c_slices[position]
+        kept = [i for i in range(spec.c_dim) if not swept.start <= i < swept.stop]
+        assert torch.equal(c[..., kept], c[:, :1, kept].expand(-1, shape[1], -1))
+        assert len(c[0, :, swept].unique(dim=0)) == shape[1]
+
+
+def test_a_sweep_is_labelled_with_what_it_shows():
+    latents = auxiliary.sweep_latents(spec_of(PAPER), 1, n_columns=5)
+    assert latents.columns == ["-1.0", "-0.5", "0.0", "0.5", "1.0"]
+    assert latents.rows == [str(i) for i in range(10)]
+    assert latents.row_title == "c1 (cat10)"
+    assert latents.column_title.startswith("c2 (uniform)")
+    c = latents.c.view(10, 5, 12)
+    assert c[..., :10].argmax(-1).tolist() == [[i] * 5 for i in range(10)]
+    assert c[0, :, 10].tolist() == [-1, -0.5, 0, 0.5, 1]
+
+
+def test_two_codes_vary_down_and_along():
+    latents = auxiliary.two_code_latents(spec_of(PAPER), 2, 1, n=3)
+    c = latents.c.view(3, 3, 12)
+    assert c[:, :, 11].tolist() == [[-1] * 3, [0] * 3, [1] * 3]
+    assert c[:, :, 10].tolist() == [[-1, 0, 1]] * 3
+    assert len(latents.z.unique(dim=0)) == 1
+    with pytest.raises(UserError, match="--grid: expected two different codes, got c2 twice"):
+        auxiliary.two_code_latents(spec_of(PAPER), 1, 1)
+
+
+def ends(spec, n=4):
+    rng = torch.Generator().manual_seed(3)
+    return sample_prior(spec, n, rng), sample_prior(spec, n, rng)
+
+
+@pytest.mark.parametrize("path", ["linear", "spherical"])
+@pytest.mark.parametrize("codes", MANY)
+def test_an_interpolation_goes_from_start_to_end_and_has_no_half_category(codes, path):
+    spec = spec_of(codes)
+    start, end = ends(spec)
+    latents = auxiliary.interpolate_latents(spec, start, end, torch.linspace(0, 1, 7), path, "switch")
+    z, c = latents.z.view(4, 7, -1), latents.c.view(4, 7, -1)
+    for side, (z_side, c_side) in ((0, start), (-1, end)):
+        assert torch.allclose(z[:, side], z_side, atol=1e-5)
+        assert torch.allclose(c[:, side], c_side, atol=1e-6)
+    for i in spec.categorical:
+        one_hot = c[..., spec.c_slices[i]]
+        assert set(one_hot.unique().tolist()) <= {0.0, 1.0}
+        assert torch.equal(one_hot[:, :3], start[1][:, None, spec.c_slices[i]].expand(-1, 3, -1))
+        assert torch.equal(one_hot[:, 3:], end[1][:, None, spec.c_slices[i]].expand(-1, 4, -1))
+    for i in spec.continuous:
+        column = c[..., spec.c_slices[i].start]
+        middle = (start[1] + end[1])[:, spec.c_slices[i].start] / 2
+        assert torch.allclose(column[:, 3], middle, atol=1e-6)
+
+
+def test_a_held_category_is_the_start_s():
+    spec = spec_of(PAPER)
+    start, end = ends(spec)
+    latents = auxiliary.interpolate_latents(spec, start, end, torch.linspace(0, 1, 5), category_path="hold")
+    c = latents.c.view(4, 5, -1)
+    assert torch.equal(c[..., :10], start[1][:, None, :10].expand(-1, 5, -1))
+    assert torch.allclose(c[:, -1, 10:], end[1][:, 10:])
+
+
+def test_frames_of_a_gif_differ_only_in_the_moving_codes_and_loop_smoothly():
+    spec = spec_of(PAPER)
+    places = auxiliary.there_and_back(12)
+    assert (min(places), max(places)) == pytest.approx((0, 1))
+    jumps = np.abs(np.diff([*places, places[0]]))  # over the seam too
+    assert jumps.max() < 0.27
+    frames = [auxiliary.moving_latents(spec, {1: u}) for u in places]
+    for frame, u in zip(frames, places, strict=True):
+        assert torch.equal(frame.z, frames[0].z)
+        assert torch.equal(frame.c[:, :10], frames[0].c[:, :10])
+        assert torch.equal(frame.c[:, 11], frames[0].c[:, 11])
+        assert torch.allclose(frame.c[:, 10], torch.tensor(2 * u - 1))
+
+
+def test_generating_leaves_net_mode_and_randomness_alone():
+    torch.manual_seed(0)
+    spec = spec_of(PAPER)
+    generator = Generator(spec, width=4).train()
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    rng = torch.get_rng_state()
+    auxiliary.draw(generator, auxiliary.sample_latents(spec), "title")
+    assert generator.training
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert all(torch.equal(before[name], value) for name, value in generator.state_dict().items())
+
+
+def test_generating_in_batches_is_generating_at_once():
+    torch.manual_seed(0)
+    spec = spec_of(PAPER)
+    generator, latents = Generator(spec, width=4), auxiliary.sample_latents(spec)
+    assert torch.allclose(
+        auxiliary.generate(generator, latents, batch_size=7), auxiliary.generate(generator, latents), atol=1e-6
+    )
+
+
+def labels(n_rows, n_columns):
+    return auxiliary.Latents(torch.zeros(1, 1), torch.zeros(1, 1), [""] * n_rows, [""] * n_columns)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_grid_shows_each_image_in_its_place_pixel_for_pixel(channels):
+    x = torch.rand(2, 3, channels, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    picture = auxiliary.image_grid(x, labels(2, 3), scale=2)
+    top, left, pitch = 12, 14, 8 * 2 + 2
+    for row in range(2):
+        for column in range(3):
+            y, x0 = top + row * pitch, left + column * pitch
+            shown = picture[y : y + 16 : 2, x0 : x0 + 16 : 2]
+            expected = auxiliary.to_uint8(x[row, column]).transpose(1, 2, 0)
+            assert np.abs(shown.astype(int) - expected).max() <= 1
+            assert np.array_equal(shown, picture[y + 1 : y + 16 : 2, x0 + 1 : x0 + 16 : 2])
+
+
+def test_labels_and_title_are_drawn():
+    x = torch.zeros(2, 2, 1, 8, 8)
+    plain = auxiliary.image_grid(x, labels(2, 2))
+    latents = auxiliary.Latents(torch.zeros(1, 1), torch.zeros(1, 1), ["a", "b"], ["1", "2"], "rows", "columns")
+    labelled = auxiliary.image_grid(x, latents, "a title")
+    assert labelled.shape[0] > plain.shape[0] and labelled.shape[1] > plain.shape[1]
+    height = plain.shape[0] - 24
+    strips = {"title": labelled[:30], "row labels": labelled[34 : 34 + height, :50], "columns": labelled[-42:]}
+    for name, strip in strips.items():
+        assert strip.min() < 100, f"nothing is written in the place of the {name}"
+
+
+def test_a_gif_has_its_frames_in_order_and_loops_for_ever(tmp_path):
+    frames = [np.full((8, 8, 3), value, dtype=np.uint8) for value in (0, 80, 160, 240)]
+    path = auxiliary.save_gif(frames, tmp_path / "a.gif", 50)
+    assert [int(frame.mean()) for frame in iio.imread(path)] == [0, 80, 160, 240]
+    with Image.open(path) as image:
+        assert image.info["loop"] == 0
+        assert image.info["duration"] == 50
+
+
+def test_a_picture_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(UserError, match="cannot write"):
+        auxiliary.save_png(np.zeros((4, 4, 3), np.uint8), tmp_path / "no folder" / "a.png")
+
+
+def colour_in(picture, rgb):
+    return (np.abs(picture.astype(int) - rgb).sum(-1) < 90).any()
+
+
+BLUE, ORANGE = (31, 119, 180), (255, 127, 14)
+
+
+def test_curves_show_both_gans_where_there_are_two():
+    spec = spec_of(PAPER)
+    row = {"loss_d": 1.0, "loss_g": 0.8, "mi_c1": 2.0, "mi_c2": 0.5, "mi_c3": 0.4}
+    rows = [{"step": step, **row} for step in (25, 50)]
+    with_vanilla = [r | {f"vanilla_{name}": value / 2 for name, value in row.items()} for r in rows]
+    alone = auxiliary.loss_figures(rows, spec, "t")
+    both = auxiliary.loss_figures(with_vanilla, spec, "t")
+    assert set(alone) == {"Generator_Loss", "Discriminator_Loss", "L1_Loss"}
+    for name in alone:
+        assert colour_in(alone[name], BLUE)
+        assert not colour_in(alone[name], ORANGE)
+        assert colour_in(both[name], ORANGE)
+
+
+@pytest.mark.parametrize("codes", MANY)
+def test_curves_of_any_codes_and_of_a_run_without_rows(codes):
+    figures = auxiliary.loss_figures([], spec_of(codes), "t")
+    assert all(not colour_in(picture, BLUE) for picture in figures.values())

@@ -1,0 +1,86 @@
+import dataclasses
+import json
+
+import pytest
+
+from infogan import TrainConfig, UserError
+from infogan.config import PRESETS, describe, parse_train_flags
+
+
+def parse(*argv):
+    return parse_train_flags(argv, "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--steps", "many"], "argument --steps: invalid int value: 'many'"),
+        (["--steps", "0"], "--steps: expected at least 1, got 0"),
+        (["--epochs", "-1"], "--epochs: expected at least 1, got -1"),
+        (["--steps", "5", "--epochs", "5"], "--epochs: give --steps or --epochs, not both"),
+        (["--batch-size", "1"], "--batch-size: expected at least 2, got 1"),
+        (["--noise-dim", "0"], "--noise-dim: expected at least 1, got 0"),
+        (["--width", "1"], "--width: expected at least 4, got 1"),
+        (["--seed", "-1"], r"--seed: expected 0 to 2\^32 - 1, got -1"),
+        (["--lambda-cat", "-0.1"], "--lambda-cat: expected 0 or a positive number, got -0.1"),
+        (["--lambda-cont", "nan"], "--lambda-cont: expected 0 or a positive number, got nan"),
+        (["--lr-g", "0"], "--lr-g: expected a positive number, got 0.0"),
+        (["--lr-d", "inf"], "--lr-d: expected a positive number, got inf"),
+        (["--beta1", "1"], r"--beta1: expected a number in \[0, 1\), got 1.0"),
+        (["--ema-decay", "1.5"], r"--ema-decay: expected a number in \[0, 1\), got 1.5"),
+        (["--q-std", "-1"], "--q-std: expected a positive number, got -1.0"),
+        (["--codes", "cat10,slant"], "codes: expected a comma-separated list of .* got 'slant'"),
+        (["--dataset", "cifar"], "argument --dataset: invalid choice: 'cifar'"),
+        (["--preset", "papre"], "argument --preset: invalid choice: 'papre'"),
+        (["--gan-loss", "wgan"], "argument --gan-loss: invalid choice: 'wgan'"),
+        (["--name", "a/b"], "--name: expected a folder's name without"),
+        (["--sample-every", "0"], "--sample-every: expected at least 1, got 0"),
+        (["--step", "5"], "unrecognized arguments: --step 5"),
+    ],
+)
+def test_a_wrong_flag_is_named_with_what_is_allowed_and_what_came(flags, message):
+    with pytest.raises(UserError, match=message) as error:
+        parse(*flags)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("steps", "5"), ("steps", 5.0), ("baseline", 1), ("seed", True), ("codes", None)]
+)
+def test_a_value_of_another_type_is_refused(field, value):
+    with pytest.raises(UserError, match=f"--{field}: expected"):
+        TrainConfig(**{field: value})
+
+
+def test_flags_win_over_the_preset_and_the_preset_over_defaults():
+    config, given = parse("--preset", "paper", "--steps", "7", "--baseline")
+    assert (config.width, config.noise, config.ema_decay) == (64, "uniform", 0.0)  # the preset's
+    assert (config.steps, config.baseline) == (7, True)
+    assert given == {"preset": "paper", "steps": 7, "baseline": True}
+    assert parse()[0] == TrainConfig()
+
+
+def test_every_field_is_a_flag_with_help(script):
+    finished = script("train.py", "--help")
+    assert finished.returncode == 0
+    for field in dataclasses.fields(TrainConfig):
+        assert "--" + field.name.replace("_", "-") in finished.stdout
+        assert field.metadata["doc"]
+
+
+def test_paper_preset_says_where_each_value_is_from():
+    described = describe(TrainConfig(preset="paper", **{name: value for name, (value, _) in PRESETS["paper"].items()}))
+    for name, (value, source) in PRESETS["paper"].items():
+        assert source
+        line = next(line for line in described.splitlines() if line.startswith(f"{name} = "))
+        assert line.split("#")[0].strip() == f"{name} = {json.dumps(value)}"
+        assert line.endswith(source)
+
+
+def test_saved_configuration_comes_back_through_json():
+    config = TrainConfig(codes="cat3,gaussian", q_std=0.5, epochs=2, data_dir="elsewhere")
+    saved = json.loads(json.dumps(config.to_dict()))
+    assert "data_dir" not in saved
+    assert TrainConfig.from_dict(saved, data_dir="elsewhere") == config
+    with pytest.raises(UserError, match="unknown field colour"):
+        TrainConfig.from_dict({**saved, "colour": 1})

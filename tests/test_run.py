@@ -1,0 +1,151 @@
+"""Files on disk: names, atomic checkpoints, and files that are not what they seem."""
+
+import json
+import os
+import pickle
+import resource
+
+import pytest
+import torch
+
+from infogan import TrainConfig, UserError
+from infogan.run import N_CHECKPOINTS_KEPT, Run, check_resumable, find_checkpoint, load_checkpoint
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(TrainConfig(out_dir=str(tmp_path)), "mnist5k")
+
+
+def test_a_second_run_never_overwrites_a_first(tmp_path):
+    names = [Run.create(TrainConfig(out_dir=str(tmp_path), seed=3), "mnist").name for _ in range(3)]
+    assert names == ["mnist-fast-seed3", "mnist-fast-seed3-2", "mnist-fast-seed3-3"]
+    Run.create(TrainConfig(out_dir=str(tmp_path), name="mine"), "mnist")
+    with pytest.raises(UserError, match="--name: expected a name no run has yet, got 'mine'"):
+        Run.create(TrainConfig(out_dir=str(tmp_path), name="mine"), "mnist")
+
+
+@pytest.mark.parametrize("folder", ["samples", "track_loss"])
+def test_pictures_of_an_earlier_run_are_not_overwritten_either(tmp_path, folder):
+    (tmp_path / folder / "mine").mkdir(parents=True)
+    with pytest.raises(UserError, match="--name: expected a name no run has yet"):
+        Run.create(TrainConfig(out_dir=str(tmp_path), name="mine"), "mnist")
+
+
+def test_a_run_records_its_configuration_and_environment(run):
+    config = json.loads((run.folder / "config.json").read_text())
+    assert config["dataset"] == "mnist5k"  # what was loaded, not what was asked for
+    assert TrainConfig.from_dict(config).steps == TrainConfig().steps
+    (environment,) = json.loads((run.folder / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__
+    assert {"python", "numpy", "commit", "threads", "command"} <= set(environment)
+
+
+def test_an_out_dir_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--out-dir: expected a folder that can be written, got '.*file/below'"):
+        Run.create(TrainConfig(out_dir=str(tmp_path / "file" / "below")), "mnist")
+
+
+def test_the_newest_checkpoints_are_kept_in_the_order_of_their_steps(run):
+    for step in (9, 10, 100, 1000):
+        run.save_checkpoint({"step": step})
+    kept = sorted(path.name for path in run.checkpoints.iterdir())
+    assert kept == ["step_100.pt", "step_1000.pt"]
+    assert len(kept) == N_CHECKPOINTS_KEPT
+    assert load_checkpoint(run.latest_checkpoint())["step"] == 1000
+
+
+class _DiskFull:
+    """A limit on the size of any file this process writes: the system's own error, as on a full disk."""
+
+    def __init__(self, n_bytes):
+        self.n_bytes = n_bytes
+
+    def __enter__(self):
+        self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.n_bytes, self.before[1]))
+
+    def __exit__(self, *_):
+        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_intact(run):
+    run.save_checkpoint({"step": 1, "weights": torch.ones(10)})
+    with (
+        _DiskFull(20_000),
+        pytest.raises(UserError, match=r"--out-dir: cannot write .*step_2\.pt: .*untouched") as error,
+    ):
+        run.save_checkpoint({"step": 2, "weights": torch.ones(100_000)})
+    assert "\n" not in str(error.value)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step_1.pt"]
+    assert torch.equal(load_checkpoint(run.latest_checkpoint())["weights"], torch.ones(10))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 2000])
+def test_a_truncated_checkpoint_is_refused(run, kept):
+    path = run.save_checkpoint({"step": 1, "weights": torch.ones(1000)})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"step_1\.pt is not a checkpoint of this package, or it is truncated"):
+        load_checkpoint(path)
+
+
+class _Malicious:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (self.target,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, zipped):
+    target, path = tmp_path / "made by the attacker", tmp_path / "evil.pt"
+    state = {"format": "infogan-checkpoint-1", "step": _Malicious(str(target))}
+    if zipped:
+        torch.save(state, path)
+    else:
+        path.write_bytes(pickle.dumps(state))
+    with pytest.raises(UserError, match=r"evil\.pt is not a checkpoint of this package"):
+        load_checkpoint(path)
+    assert not target.exists()
+
+
+def test_files_of_others_and_missing_files_are_refused(tmp_path):
+    torch.save({"state_dict": {"weight": torch.ones(2)}}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match=r"other\.pt is not a checkpoint of this package"):
+        load_checkpoint(tmp_path / "other.pt")
+    with pytest.raises(UserError, match=r"cannot read the checkpoint .*none\.pt: No such file"):
+        load_checkpoint(tmp_path / "none.pt")
+
+
+def test_the_newest_run_is_found(tmp_path):
+    with pytest.raises(UserError, match=r"--checkpoint: .* got none"):
+        find_checkpoint(None, tmp_path)
+    for age, name in ((100, "old"), (0, "new"), (50, "middle")):
+        run = Run.create(TrainConfig(out_dir=str(tmp_path), name=name), "mnist")
+        path = run.save_checkpoint({"step": 5})
+        stamp = path.stat().st_mtime - age
+        os.utime(path, (stamp, stamp))
+    assert find_checkpoint(None, tmp_path).parent.parent.name == "new"
+    assert find_checkpoint(tmp_path / "runs/old").parent.parent.name == "old"
+    file = tmp_path / "runs/old/checkpoints/step_5.pt"
+    assert find_checkpoint(file) == file
+    with pytest.raises(UserError, match="--checkpoint: expected a run's folder"):
+        find_checkpoint(tmp_path)
+
+
+def test_metrics_later_than_the_checkpoint_and_torn_rows_are_cut(run):
+    for step in (10, 20, 30):
+        run.append_metrics({"step": step, "loss_d": step / 10})
+    with run.metrics_file.open("a") as file:
+        file.write('{"step": 40, "lo')
+    run.cut_metrics(20)
+    assert run.read_metrics() == [{"step": 10, "loss_d": 1.0}, {"step": 20, "loss_d": 2.0}]
+
+
+def test_a_resume_with_other_flags_lists_every_difference():
+    saved = TrainConfig(codes="cat10").to_dict()
+    check_resumable(saved, {"steps": 10_000, "codes": "cat10", "device": "cpu"})
+    with pytest.raises(UserError, match=r"--codes cat3 \(the run has cat10\); --width 8 \(the run has 32\)"):
+        check_resumable(saved, {"codes": "cat3", "width": 8, "steps": 10})

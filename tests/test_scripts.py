@@ -1,0 +1,146 @@
+"""The commands as a user runs them, each in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, small_config
+
+from infogan import Trainer
+from infogan.run import Run
+
+SMALL = ("--dataset", "mnist5k", "--width", 4, "--batch-size", 50, "--device", "cpu")
+
+
+def only_line(finished, code=2):
+    """The one line that a refused command prints, to stderr."""
+    assert finished.returncode == code, finished.stderr
+    assert finished.stdout == ""
+    lines = finished.stderr.strip().splitlines()
+    assert len(lines) == 1, finished.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("train.py", ["--steps", "0"], "error: --steps: expected at least 1, got 0"),
+        ("train.py", ["--dataset", "cifar"], "error: argument --dataset: invalid choice: 'cifar'"),
+        ("interpolate.py", ["--columns", "1"], "error: --columns: expected at least 2, got 1"),
+        ("interpolate.py", ["--category", "blend"], "error: argument --category: invalid choice: 'blend'"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_code_2_without_torch(script, tmp_path, name, flags, message):
+    # A torch that cannot be imported proves that the answer does not wait for it.
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
+    finished = script(name, *flags, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert only_line(finished).startswith(message)
+
+
+def test_help_and_dry_run_need_no_torch(script, tmp_path):
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    assert script("train.py", "--help", env=env).returncode == 0
+    assert script("interpolate.py", "--help", env=env).returncode == 0
+    finished = script("train.py", "--dry-run", "--preset", "paper", "--seed", 7, cwd=tmp_path, env=env)
+    assert finished.returncode == 0
+    assert "seed = 7" in finished.stdout.splitlines()
+    assert [path.name for path in tmp_path.iterdir()] == ["torch.py"]
+
+
+def test_an_out_dir_that_cannot_be_written_is_noticed_before_training(script, tmp_path):
+    (tmp_path / "file").write_text("")
+    line = only_line(script("train.py", *SMALL, "--out-dir", tmp_path / "file"))
+    assert line.startswith("error: --out-dir: expected a folder that can be written")
+
+
+def test_a_checkpoint_that_is_none_is_refused(script, tmp_path):
+    assert "--checkpoint: expected a run or file" in only_line(script("interpolate.py", "--out-dir", tmp_path))
+    (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 not much")
+    line = only_line(script("interpolate.py", "--checkpoint", tmp_path / "broken.pt", "--out-dir", tmp_path))
+    assert "broken.pt is not a checkpoint of this package" in line
+
+
+@pytest.fixture(scope="module")
+def trained(digits, tmp_path_factory):
+    """A run on disk whose newest checkpoint is that of untrained nets: enough to be drawn."""
+    config = small_config(tmp_path_factory.mktemp("trained"), name="drawn")
+    run = Run.create(config, "mnist5k")
+    run.save_checkpoint({"name": run.name, **Trainer(config, digits.images).state_dict()})
+    return run
+
+
+def test_interpolate_draws_everything_as_png_and_gif(script, trained):
+    finished = script("interpolate.py", "--out-dir", trained.out_dir, "--gif")
+    assert finished.returncode == 0, finished.stderr
+    stems = {"sweep_c1", "sweep_c2", "sweep_c3", "grid_c2_c3", "interpolation_linear", "interpolation_spherical"}
+    names = {path.name for path in trained.samples.iterdir()}
+    assert names == {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".gif")}
+    assert set(finished.stdout.split()) == {str(trained.samples / name) for name in names}
+    frames = iio.imread(trained.samples / "sweep_c2.gif")
+    assert len(frames) > 20
+    steps = np.abs(np.diff(np.concatenate([frames, frames[:1]]).astype(int), axis=0)).mean(axis=(1, 2, 3))
+    assert steps.max() < 8 * np.median(steps) + 1  # no jump, at the seam neither
+
+
+def test_interpolate_draws_what_is_asked_for(script, trained):
+    for path in trained.samples.iterdir():
+        path.unlink()
+    flags = ("--checkpoint", trained.folder, "--out-dir", trained.out_dir, "--category", "hold", "--seed", 3)
+    finished = script("interpolate.py", *flags, "--factor", "c3", "--grid", "c1,c2", "--columns", 4, "--pairs", 2)
+    assert finished.returncode == 0, finished.stderr
+    assert {path.name for path in trained.samples.iterdir()} == {
+        "sweep_c3.png",
+        "grid_c1_c2.png",
+        "interpolation_linear.png",
+        "interpolation_spherical.png",
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--factor", "c4"], "error: --factor: expected one of c1, c2, c3, got 'c4'"),
+        (["--grid", "c1"], "error: --grid: expected two different codes, as in c2,c3, got 'c1'"),
+        (["--grid", "c1,c9"], "error: --grid: expected one of c1, c2, c3, got 'c9'"),
+    ],
+)
+def test_a_code_that_the_run_does_not_have_is_refused(script, trained, flags, message):
+    assert only_line(script("interpolate.py", "--out-dir", trained.out_dir, *flags)) == message
+
+
+def test_sigterm_saves_draws_and_resumes(script, tmp_path):
+    """Stopped from outside in the middle, then resumed: the run ends as if nothing had happened."""
+    command = [sys.executable, str(ROOT / "scripts/train.py"), *map(str, SMALL)]
+    command += ["--out-dir", str(tmp_path), "--name", "stopped", "--steps", "100000", "--log-every", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = Run(tmp_path, "stopped")
+    deadline = time.monotonic() + 120
+    while (not run.metrics_file.exists() or run.metrics_file.read_text().count("\n") < 3) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "stopped by SIGTERM at step" in stdout
+    assert f"--resume {run.folder}" in stdout
+    step = torch.load(run.latest_checkpoint(), weights_only=True)["step"]
+    assert step == run.read_metrics()[-1]["step"] >= 3
+    for path in (run.samples / "Epoch_1.png", run.samples / "sweep_c3.png", run.track_loss / "L1_Loss.png"):
+        assert path.is_file()
+
+    finished = script("train.py", "--resume", run.folder, "--steps", step + 2)
+    assert finished.returncode == 0, finished.stderr
+    assert [row["step"] for row in run.read_metrics()] == list(range(1, step + 3))
+    assert len(json.loads((run.folder / "environment.json").read_text())) == 2
+
+    line = only_line(script("train.py", "--resume", run.folder, "--codes", "cat3", "--width", 8))
+    assert "--codes cat3 (the run has cat10,uniform,uniform)" in line and "--width 8 (the run has 4)" in line

@@ -1,0 +1,262 @@
+"""A run from start to end: the same twice, the same in two halves, and untouched by its pictures."""
+
+import dataclasses
+import json
+
+import imageio.v3 as iio
+import pytest
+import torch
+from conftest import small_config
+
+from infogan import NonFiniteLossError, Trainer, UserError, load_nets, sample_prior, train, trainer
+from infogan.run import Run, load_checkpoint
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_digits(digits):
+    """Has every run train on the same 90 real digits."""
+    few = dataclasses.replace(digits, images=digits.images[:90], labels=digits.labels[:90])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "load_dataset", lambda name, data_dir: few)
+        yield few
+
+
+def leaves(value, path=""):
+    if isinstance(value, dict):
+        return {p: leaf for key, v in value.items() for p, leaf in leaves(v, f"{path}/{key}").items()}
+    if isinstance(value, list | tuple):
+        return {p: leaf for i, v in enumerate(value) for p, leaf in leaves(v, f"{path}/{i}").items()}
+    return {path: value}
+
+
+# What may differ between equal runs; beartype, which checks signatures here, draws from Python's generator.
+NOT_COMPARED = ("/log/seconds", "/name", "/config/name", "/config/steps", "/rng/python")
+
+
+def assert_same_state(a, b):
+    a, b = leaves(a), leaves(b)
+    assert a.keys() == b.keys()
+    for path, value in a.items():
+        if not path.startswith(NOT_COMPARED):
+            same = torch.equal(value, b[path]) if isinstance(value, torch.Tensor) else value == b[path]
+            assert same, path
+
+
+def final_state(run):
+    return load_checkpoint(run.latest_checkpoint())
+
+
+def metrics(run):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in run.read_metrics()]
+
+
+# 90 images in batches of 30: an epoch is 3 steps, so that a few steps cross several.
+EPOCHS = {"batch_size": 30, "steps": 8, "baseline": True}
+
+
+@pytest.fixture(scope="module")
+def whole(few_digits, tmp_path_factory):
+    return train(small_config(tmp_path_factory.mktemp("whole"), name="whole", **EPOCHS))
+
+
+def test_a_run_writes_what_it_promises(whole):
+    files = {str(path.relative_to(whole.out_dir)) for path in whole.out_dir.rglob("*") if path.is_file()}
+    assert files == {
+        *(f"runs/whole/{name}" for name in ("config.json", "environment.json", "metrics.jsonl")),
+        *(f"runs/whole/checkpoints/step_{step}.pt" for step in (0, 8)),
+        *(f"samples/whole/Epoch_{epoch}.png" for epoch in (1, 2, 3)),
+        *(f"samples/whole/sweep_{name}.png" for name in ("c1", "c2", "c3")),
+        "samples/whole/training.gif",
+        *(f"track_loss/whole/{name}_Loss.png" for name in ("Generator", "Discriminator", "L1")),
+    }
+    rows = whole.read_metrics()
+    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    assert [row["epoch"] for row in rows] == [1, 2, 2, 3]
+    names = {"loss_d", "loss_g", "mi_c1", "mi_c2", "mi_c3"}
+    assert names | {f"vanilla_{name}" for name in names} <= set(rows[0])
+
+
+def test_two_runs_with_one_seed_are_identical_and_another_seed_is_not(small, whole):
+    again = train(small(name="again", **EPOCHS))
+    assert metrics(again) == metrics(whole)
+    assert_same_state(final_state(again), final_state(whole))
+    other = train(small(name="other", seed=1, **EPOCHS))
+    assert metrics(other) != metrics(whole)
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5])
+def test_a_resumed_run_equals_the_uninterrupted_one(small, whole, stop_at):
+    """Stopped within a row of metrics and an epoch (1, 5) and at the end of an epoch (3)."""
+    half = train(small(name="half", **{**EPOCHS, "steps": stop_at}))
+    config = small(name="half", resume=str(half.folder), **EPOCHS)
+    resumed = train(config, {"resume": str(half.folder), "steps": 8})
+    assert metrics(resumed) == metrics(whole)
+    assert_same_state(final_state(resumed), final_state(whole))
+    assert json.loads((half.folder / "config.json").read_text())["steps"] == 8
+
+
+@pytest.mark.parametrize("mi_updates", ["both", "g"])
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_a_trainer_resumes_in_memory_too(small, digits, mi_updates, ema_decay):
+    config = small(mi_updates=mi_updates, ema_decay=ema_decay)
+    whole, half, resumed = (Trainer(config, digits.images) for _ in range(3))
+    for _ in range(4):
+        whole.train_step()
+    for _ in range(2):
+        half.train_step()
+    resumed.load_state_dict(half.state_dict())
+    for _ in range(2):
+        resumed.train_step()
+    state = resumed.state_dict()
+    # The global generators are shared by the three trainers of this process.
+    assert_same_state({**state, "rng": 0}, {**whole.state_dict(), "rng": 0})
+
+
+def test_pictures_change_nothing_in_training(small, whole, monkeypatch):
+    for draw in ("draw_samples", "draw_all"):
+        monkeypatch.setattr(trainer._Session, draw, lambda self: None)
+    without = train(small(name="without", **EPOCHS))
+    assert not list(without.samples.iterdir())
+    assert metrics(without) == metrics(whole)
+    assert_same_state(final_state(without), final_state(whole))
+
+
+def test_the_baseline_changes_nothing_in_training(small, whole):
+    alone = train(small(name="alone", **{**EPOCHS, "baseline": False}))
+    kept = [{name: value for name, value in row.items() if "vanilla" not in name} for row in metrics(whole)]
+    assert metrics(alone) == kept
+
+
+def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_good_state(small, monkeypatch):
+    take = trainer.ShuffledBatches.next
+    monkeypatch.setattr(
+        trainer.ShuffledBatches,
+        "next",
+        lambda self: take(self) * (float("nan") if self._position == 5 else 1),
+    )
+    config = small(name="broken", batch_size=10, checkpoint_every=2, steps=20)
+    with pytest.raises(NonFiniteLossError, match=r"step 5: loss_d .* is nan; .* the last good state is .*step_4\.pt"):
+        train(config)
+    run = Run(trainer.Path(config.out_dir), "broken")
+    state = final_state(run)
+    assert state["step"] == 4
+    assert all(leaf.isfinite().all() for leaf in leaves(state).values() if isinstance(leaf, torch.Tensor))
+
+
+def test_sample_grids_are_one_size_in_order_and_not_all_alike(whole):
+    grids = [iio.imread(path) for path in trainer.epoch_grids(whole.samples)]
+    frames = iio.imread(whole.samples / "training.gif")
+    assert len(frames) == len(grids) == 3
+    assert frames.shape[1:] == grids[0].shape
+    for frame, grid in zip(frames, grids, strict=True):
+        assert abs(frame.astype(int) - grid).mean() < 12  # a GIF has fewer colours
+
+
+def test_epoch_ten_comes_after_epoch_two(tmp_path):
+    for n in (1, 10, 2, 100):
+        (tmp_path / f"Epoch_{n}.png").touch()
+    (tmp_path / "Epoch_last.png").touch()
+    assert [path.stem for path in trainer.epoch_grids(tmp_path)] == ["Epoch_1", "Epoch_2", "Epoch_10", "Epoch_100"]
+
+
+def test_many_short_epochs_make_fifty_grids_at_most(small, monkeypatch):
+    monkeypatch.setattr(trainer._Session, "save_checkpoint", lambda self: None)
+    session = trainer._Session.start(small(name="many", batch_size=30, steps=3 * 120))
+    assert session.sample_every == 3  # 120 epochs in 40 grids
+    session = trainer._Session.start(small(name="given", batch_size=30, epochs=120, sample_every=1))
+    assert (session.total_steps, session.sample_every) == (360, 1)
+
+
+def test_a_checkpoint_alone_restores_the_nets(small, whole, digits):
+    nets = load_nets(whole.latest_checkpoint())
+    assert (nets.name, nets.step, str(nets.spec)) == ("whole", 8, "cat10,uniform,uniform")
+    state = final_state(whole)
+    reference = Trainer(small(name="whole", **EPOCHS), digits.images)
+    reference.load_state_dict(state)
+    z, c = sample_prior(nets.spec, 3, torch.Generator().manual_seed(0))
+    assert reference.generator_ema is not None
+    with torch.no_grad():
+        assert torch.equal(nets.generator(z, c), reference.generator_ema.eval()(z, c))
+        for mine, theirs in zip(
+            nets.discriminator(nets.generator(z, c)), reference.discriminator.eval()(nets.generator(z, c)), strict=True
+        ):
+            assert torch.equal(mine, theirs)
+
+
+def test_the_average_follows_the_weights_and_not_training(small, digits):
+    averaged, plain = (Trainer(small(ema_decay=decay), digits.images) for decay in (0.5, 0.0))
+    history = []
+    for _ in range(3):
+        averaged.train_step(), plain.train_step()
+        history.append(averaged.generator.project[0].weight.detach().clone())
+    assert torch.equal(history[-1], plain.generator.project[0].weight)
+    assert averaged.generator_ema is not None
+    # Decays (1 + k)/(10 + k), k = 0, 1, 2, since all are below 0.5; the start counts for nothing but its share.
+    start = Trainer(small(), digits.images).generator.project[0].weight
+    expected = start
+    for decay, weight in zip((1 / 10, 2 / 11, 3 / 12), history, strict=True):
+        expected = decay * expected + (1 - decay) * weight
+    assert torch.allclose(averaged.generator_ema.project[0].weight, expected, atol=1e-6)
+
+
+def test_a_checkpoint_of_another_spec_is_refused_with_every_difference(small, digits):
+    state = Trainer(small(codes="cat10", noise_dim=5), digits.images).state_dict()
+    other = Trainer(small(codes="cat3", noise_dim=6), digits.images)
+    with pytest.raises(UserError, match=r"--codes cat10 \(expected cat3\); --noise-dim 5 \(expected 6\)"):
+        other.load_state_dict(state)
+
+
+def test_a_resume_that_asks_for_another_run_is_refused(small, whole):
+    config = small(resume=str(whole.folder), codes="cat3")
+    with pytest.raises(UserError, match=r"--resume: .* --codes cat3"):
+        train(config, {"resume": str(whole.folder), "codes": "cat3"})
+    with pytest.raises(UserError, match="--out-dir: a resumed run stays in"):
+        train(small(resume=str(whole.folder), out_dir="elsewhere"), {"out_dir": "elsewhere"})
+    with pytest.raises(UserError, match="--resume: expected a run's folder"):
+        train(small(resume=str(whole.out_dir)))
+
+
+def test_a_run_that_is_done_redraws_its_pictures(small, whole):
+    (whole.samples / "sweep_c1.png").unlink()
+    before = metrics(whole)
+    train(small(resume=str(whole.folder)), {})
+    assert (whole.samples / "sweep_c1.png").is_file()
+    assert metrics(whole) == before
+
+
+def test_bad_input_leaves_no_folders(small, tmp_path):
+    with pytest.raises(UserError, match="--batch-size: expected at most the 90 images"):
+        train(small(batch_size=91))
+    with pytest.raises(UserError, match="--device: expected auto, cpu, cuda or cuda:N, got 'tpu'"):
+        train(small(device="tpu"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_device_that_is_not_there_is_refused(small):
+    with pytest.raises(UserError, match="--device: expected one of this machine's 0 CUDA devices, or cpu, got 'cuda'"):
+        train(small(device="cuda"))
+
+
+@pytest.mark.slow
+def test_the_categorical_code_is_learned_on_real_digits(small, digits, monkeypatch):
+    """After 400 steps Q knows the category of most generated digits; the vanilla GAN's probe does not."""
+    monkeypatch.setattr(trainer, "load_dataset", lambda name, data_dir: digits)
+    run = train(small(name="learned", width=16, batch_size=64, steps=400, baseline=True, log_every=50))
+    last = run.read_metrics()[-1]
+    assert last["mi_c1"] > 1.5
+    assert last["vanilla_mi_c1"] < 0.5
+
+
+@pytest.mark.gpu
+def test_cuda_is_repeatable_resumes_exactly_and_loads_on_the_cpu(small):
+    fields = {**EPOCHS, "device": "cuda"}
+    whole, again = (train(small(name=name, **fields)) for name in ("whole", "again"))
+    assert metrics(again) == metrics(whole)
+    half = train(small(name="half", **{**fields, "steps": 5}))
+    resumed = train(
+        dataclasses.replace(small(**fields), resume=str(half.folder)), {"resume": str(half.folder), "steps": 8}
+    )
+    assert metrics(resumed) == metrics(whole)
+    assert_same_state(final_state(resumed), final_state(whole))
+    assert next(load_nets(whole.latest_checkpoint(), "cpu").generator.parameters()).device.type == "cpu"
