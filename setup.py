@@ -28,7 +28,7 @@ setup(
             "hypothesis>=6.100",  # tests over many latent specs
             "beartype>=0.18",  # checks the shapes in signatures while testing
             "ruff>=0.6",  # style
-            "pyright>=1.1.380",  # types
+            "pyright[nodejs]>=1.1.380",  # types
         ]
     },
 )

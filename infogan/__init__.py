@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from infogan.latents import posterior_categories, posterior_means, sample_prior, with_code
     from infogan.losses import discriminator_loss, generator_loss, mutual_information_lower_bound
     from infogan.models import Discriminator, Generator
+    from infogan.runtime import evaluating
     from infogan.spec import Categorical, Gaussian, LatentSpec, Uniform
     from infogan.trainer import TrainedNets, Trainer, load_nets, train
 
@@ -36,6 +37,7 @@ _MODULE_OF = {
     "mutual_information_lower_bound": "losses",
     "Discriminator": "models",
     "Generator": "models",
+    "evaluating": "runtime",
     "Categorical": "spec",
     "Gaussian": "spec",
     "LatentSpec": "spec",
