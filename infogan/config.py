@@ -89,7 +89,9 @@ class TrainConfig:
 
     gan_loss: Literal["bce", "lsgan"] = option("bce", "non-saturating cross-entropy, or least squares")
     lambda_cat: float = option(1.0, "weight of L_I of each categorical code", **_NOT_NEGATIVE)
-    lambda_cont: float = option(1.0, "weight of L_I of each continuous code", **_NOT_NEGATIVE)
+    # With a learned deviation a continuous code is worth more nats than the category and drowns the noise; the
+    # paper too takes a smaller λ where codes are continuous (section 6), if not for MNIST.
+    lambda_cont: float = option(0.1, "weight of L_I of each continuous code", **_NOT_NEGATIVE)
     mi_updates: Literal["both", "g"] = option(
         "both",
         "which updates carry the L_I term: both (D's trains trunk, d_head and q_head, G's trains G), "
