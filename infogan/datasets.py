@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import http.client
 import io
 import math
 import socket
@@ -187,7 +188,7 @@ def _download(folder: str, data_dir: Path) -> None:
         with _socket_timeout(), contextlib.redirect_stdout(io.StringIO()):
             source(str(data_dir), download=True)
     # torchvision raises RuntimeError where a file is corrupt or every mirror has failed.
-    except (OSError, RuntimeError, EOFError, zlib.error) as error:
+    except (OSError, RuntimeError, EOFError, zlib.error, http.client.HTTPException) as error:
         raise UserError(f"--data-dir: the download of {folder} to {data_dir} failed: {_one_line(error)}") from error
 
 
@@ -200,7 +201,7 @@ def _is_reachable(url: str) -> bool:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=NETWORK_TIMEOUT_SECONDS)
         except urllib.error.HTTPError:
             pass  # an answer all the same: a mirror's folder need not be listed
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             return
         answered.set()
 

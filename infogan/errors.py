@@ -17,13 +17,14 @@ class NonFiniteLossError(ArithmeticError):
 def run_script(main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and exits with what it returns.
 
-    Bad input ends in one line on stderr and exit code 2; training that fell apart likewise, with 1.
+    Bad input, and a file or folder that the system refuses, ends in one line on stderr and exit code 2; training
+    that fell apart likewise, with 1.
     """
     try:
         code = main()
-    except (UserError, NonFiniteLossError) as error:
+    except (UserError, NonFiniteLossError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        code = 2 if isinstance(error, UserError) else 1
+        code = 1 if isinstance(error, NonFiniteLossError) else 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

@@ -10,6 +10,8 @@ any moment, with a full disk too, there is one that loads.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import pickle
@@ -18,13 +20,14 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
-from infogan.config import TrainConfig, flag_of
+from infogan.config import MAY_CHANGE, TrainConfig, flag_of
 from infogan.errors import UserError
 
 CHECKPOINT_FORMAT = "infogan-checkpoint-1"
@@ -59,15 +62,15 @@ class Run:
         out_dir = Path(config.out_dir)
         if config.name is not None:
             run = cls(out_dir, config.name)
-            if run._is_taken():
+            if not run._claim():
                 raise UserError(
                     f"--name: expected a name no run has yet, got {config.name!r}; to go on with that run, "
                     f"--resume {run.folder}"
                 )
         else:
             default = f"{dataset_name}-{config.preset}-seed{config.seed}"
-            names = (default if i == 1 else f"{default}-{i}" for i in range(1, sys.maxsize))
-            run = next(run for run in (cls(out_dir, name) for name in names) if not run._is_taken())
+            names = (default if i == 1 else f"{default}-{i}" for i in itertools.count(1))
+            run = next(run for run in (cls(out_dir, name) for name in names) if run._claim())
         run.make_folders()
         resolved = {**config.to_dict(), "name": run.name, "dataset": dataset_name}
         run.save_config(resolved)
@@ -85,8 +88,22 @@ class Run:
             raise UserError(f"{argument}: expected a run's folder, as in runs/<name>, got {str(folder)!r}")
         return cls(folder.absolute().parent.parent, folder.absolute().name)
 
-    def _is_taken(self) -> bool:
-        return any(path.exists() for path in (self.folder, self.samples, self.track_loss))
+    def _claim(self) -> bool:
+        """Makes the run's folder, unless there is a run of this name; of two processes, one succeeds."""
+        if self.samples.exists() or self.track_loss.exists():
+            return False
+        try:
+            self.folder.mkdir(parents=True)
+        except FileExistsError:
+            if self.folder.is_dir():
+                return False
+            raise self._not_writable("a file is in its place") from None
+        except OSError as error:
+            raise self._not_writable(error) from error
+        return True
+
+    def _not_writable(self, why: object) -> UserError:
+        return UserError(f"--out-dir: expected a folder that can be written, got {str(self.out_dir)!r}: {why}")
 
     def make_folders(self) -> None:
         """Makes what is missing of the run's folders, and tries to write to each.
@@ -113,9 +130,7 @@ class Run:
             probe.write_bytes(b"x")
             probe.unlink()
         except OSError as error:
-            raise UserError(
-                f"--out-dir: expected a folder that can be written, got {str(self.out_dir)!r}: {error}"
-            ) from error
+            raise self._not_writable(error) from error
 
     def read_config(self) -> dict[str, Any]:
         """Returns the run's configuration.
@@ -123,16 +138,22 @@ class Run:
         Raises:
             UserError: config.json cannot be read.
         """
+        path = self.folder / "config.json"
         try:
-            return json.loads((self.folder / "config.json").read_text())
+            values = json.loads(path.read_text())
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {self.folder / 'config.json'}: {error}") from error
+            raise UserError(f"cannot read {path}: {error}") from error
+        if not isinstance(values, dict):
+            raise UserError(f"cannot read {path}: it holds no configuration")
+        return values
 
     def save_config(self, values: dict[str, Any]) -> None:
         """Writes config.json, and adds what this process runs on to environment.json, which lists all of them."""
         self._write_json("config.json", values)
-        file = self.folder / "environment.json"
-        sessions = json.loads(file.read_text()) if file.is_file() else []
+        try:
+            sessions = json.loads((self.folder / "environment.json").read_text())
+        except (OSError, ValueError):  # none yet, or damaged: the run can go on without
+            sessions = []
         self._write_json("environment.json", [*sessions, environment()])
 
     def _write_json(self, name: str, values: Any) -> None:
@@ -208,15 +229,35 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
         UserError: the file cannot be read, is truncated, or is not a checkpoint of this package.
     """
     path = Path(path)
+    refusal = (
+        f"{path} is not a checkpoint of this package, or it is truncated or altered; a run keeps the newest "
+        f"{N_CHECKPOINTS_KEPT}, and uses the one before if this one is deleted"
+    )
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
+            intact = archive.testzip() is None
+        state = torch.load(path, map_location=device, weights_only=True) if intact else None
     except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a checkpoint of this package, or it is truncated or altered") from error
+    except _DAMAGE as error:
+        raise UserError(refusal) from error
     if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
-        raise UserError(f"{path} is not a checkpoint of this package (expected format {CHECKPOINT_FORMAT!r})")
+        raise UserError(refusal)
     return state
+
+
+# What torch and pickle raise where the bytes make no sense.
+_DAMAGE = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    NotImplementedError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 
 
 def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".") -> Path:
@@ -239,7 +280,7 @@ def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".") -
 
 
 def check_resumable(saved: dict[str, Any], given: dict[str, Any]) -> None:
-    """Checks that no flag asks for another run than the one saved; --steps and --epochs may go further.
+    """Checks that no flag asks for another run than the one saved.
 
     Args:
         saved: the run's configuration.
@@ -251,13 +292,13 @@ def check_resumable(saved: dict[str, Any], given: dict[str, Any]) -> None:
     differences = [
         f"{flag_of(name)} {value} (the run has {saved[name]})"
         for name, value in given.items()
-        if name in saved and name not in ("steps", "epochs") and saved[name] != value
+        if name in saved and name not in MAY_CHANGE and saved[name] != value
     ]
     if differences:
         raise UserError(f"--resume: a run goes on with its own configuration, got {'; '.join(differences)}")
 
 
-def _write_atomically(path: Path, write) -> None:
+def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Has `write` fill a file beside `path`, syncs it, and renames it to `path`."""
     beside = path.with_name(path.name + ".partial")
     try:
@@ -270,7 +311,8 @@ def _write_atomically(path: Path, write) -> None:
         beside.unlink(missing_ok=True)
         reason = " ".join(str(error).split())
         raise UserError(f"--out-dir: cannot write {path}: {reason}; what was there before is untouched") from error
-    _sync_folder(path.parent)
+    with contextlib.suppress(OSError):  # some file systems sync no folders; the file itself is safe
+        _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

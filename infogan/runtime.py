@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,20 +25,21 @@ def resolve_device(name: str) -> torch.device:
     n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return torch.device("cuda" if n_cuda else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
+    # torch itself takes "cuda:256" for "cuda:0".
+    if re.fullmatch(r"cpu|cuda(:\d{1,2})?", name) is None:
         raise UserError(f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= n_cuda:
         raise UserError(f"--device: expected one of this machine's {n_cuda} CUDA devices, or cpu, got {name!r}")
     return device
 
 
+# cuBLAS reads this once, when it starts; without it, it may give other bits the next time.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 def make_deterministic() -> None:
     """Has every later operation give the same bits again, on CUDA too."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory that was never written; filling it would only cost time.
@@ -59,7 +61,8 @@ def rng_state() -> dict[str, Any]:
         "python": [version, list(python_keys), python_gauss],
         "numpy": [kind, torch.from_numpy(np.asarray(numpy_keys, dtype=np.int64)), position, has_gauss, gauss],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # A process that does not use CUDA must not take hold of a device for this.
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
     }
 
 
@@ -84,16 +87,16 @@ def set_generator_state(generator: torch.Generator, state: torch.Tensor, other_d
 
 @contextlib.contextmanager
 def evaluating(*nets: nn.Module) -> Iterator[None]:
-    """Puts nets in evaluation mode without gradients, and then back in the mode they were in.
+    """Puts nets in evaluation mode without gradients, and then each module back in the mode it was in.
 
     BatchNorm then uses its running statistics and leaves them alone, so that a picture changes nothing.
     """
-    modes = [net.training for net in nets]
+    modes = [(module, module.training) for net in nets for module in net.modules()]
     try:
         for net in nets:
             net.eval()
         with torch.no_grad():
             yield
     finally:
-        for net, mode in zip(nets, modes, strict=True):
-            net.train(mode)
+        for module, mode in modes:
+            module.training = mode

@@ -65,13 +65,18 @@ class AdversarialStep:
         self.lambdas = code_weights(self.spec, config.lambda_cat, config.lambda_cont).to(
             next(generator.parameters()).device
         )
-        d_parameters = [*discriminator.trunk.parameters(), *discriminator.d_head.parameters()]
-        g_parameters = [*generator.parameters()]
-        # Each parameter has one owner: Q belongs to the update that trains it.
-        (g_parameters if mi_updates == "g" else d_parameters).extend(discriminator.q_head.parameters())
+        d_groups = [{"params": [*discriminator.trunk.parameters(), *discriminator.d_head.parameters()]}]
+        g_groups = [{"params": [*generator.parameters()]}]
+        # Each parameter has one owner: Q belongs to the update that trains it. A probe learns at the rate of the Q
+        # that it is compared with.
+        q_group = {
+            "params": [*discriminator.q_head.parameters()],
+            "lr": config.lr_g if config.mi_updates == "g" else config.lr_d,
+        }
+        (g_groups if mi_updates == "g" else d_groups).append(q_group)
         betas = (config.beta1, config.beta2)
-        self.opt_d = torch.optim.Adam(d_parameters, config.lr_d, betas, fused=True)
-        self.opt_g = torch.optim.Adam(g_parameters, config.lr_g, betas, fused=True)
+        self.opt_d = torch.optim.Adam(d_groups, config.lr_d, betas, fused=True)
+        self.opt_g = torch.optim.Adam(g_groups, config.lr_g, betas, fused=True)
 
     def __call__(
         self, x_real: Float[Tensor, "n ch h w"], z: Float[Tensor, "n z"], c: Float[Tensor, "n c"]
@@ -157,10 +162,11 @@ def _descend(total: Float[Tensor, ""], name: str, optimizer: torch.optim.Optimiz
 
 @contextlib.contextmanager
 def _without_weight_gradients(nets: Sequence[nn.Module]) -> Iterator[None]:
+    parameters = [p for net in nets for p in net.parameters() if p.requires_grad]
     try:
-        for net in nets:
-            net.requires_grad_(False)
+        for parameter in parameters:
+            parameter.requires_grad_(False)
         yield
     finally:
-        for net in nets:
-            net.requires_grad_(True)
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import shlex
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 from tqdm import tqdm
 
 from infogan import auxiliary
-from infogan.config import TrainConfig, flag_of
+from infogan.config import MAY_CHANGE, TrainConfig, flag_of
 from infogan.datasets import ShuffledBatches, epoch_of, load_dataset
 from infogan.errors import NonFiniteLossError, UserError
 from infogan.latents import sample_prior
@@ -56,10 +58,15 @@ class Trainer:
         step: steps taken.
 
     Raises:
-        UserError: fewer images than a batch, images that are too small, a device that is not there.
+        UserError: images of another type or shape, fewer than a batch, or too small; a device that is not there.
     """
 
-    def __init__(self, config: TrainConfig, images: UInt8[Tensor, "n c h w"]) -> None:
+    def __init__(self, config: TrainConfig, images: Tensor) -> None:
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise UserError(
+                "images: expected uint8 in [0, 255] of shape (n, channels, height, width), "
+                f"got {images.dtype} of shape {tuple(images.shape)}"
+            )
         self.config, self.spec = config, config.spec
         self.device = resolve_device(config.device)
         make_deterministic()
@@ -108,12 +115,21 @@ class Trainer:
         mi = {f"mi_{name}": value for name, value in zip(self.spec.names, losses.mi_nats, strict=True)}
         return {"loss_d": losses.loss_d, "loss_g": losses.loss_g, **mi}
 
+    def is_finite(self) -> bool:
+        """Returns whether every weight is a number."""
+        nets = [self.generator, self.discriminator]
+        if self._vanilla is not None:
+            nets += [self._vanilla.generator, self._vanilla.discriminator]
+        return all(bool(p.isfinite().all()) for net in nets for p in net.parameters())
+
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that later steps depend on, as tensors and plain values."""
         return {
             "step": self.step,
+            "device": self.device.type,
             "config": self.config.to_dict(),
             "image_shape": list(self.image_shape),
+            "n_images": len(self.batches.images),
             "infogan": self._infogan.state_dict(),
             "vanilla": None if self._vanilla is None else self._vanilla.state_dict(),
             "generator_ema": None if self.generator_ema is None else self.generator_ema.state_dict(),
@@ -128,12 +144,12 @@ class Trainer:
         Raises:
             UserError: it was made with another configuration, or other images; every difference is listed.
         """
-        mine = {**self.config.to_dict(), "image_shape": list(self.image_shape)}
-        theirs = {**state["config"], "image_shape": state["image_shape"]}
+        mine = {**self.config.to_dict(), "image-shape": list(self.image_shape), "n-images": len(self.batches.images)}
+        theirs = {**state["config"], "image-shape": state["image_shape"], "n-images": state["n_images"]}
         differences = [
             f"{flag_of(name)} {theirs.get(name)} (expected {value})"
             for name, value in mine.items()
-            if name not in ("steps", "epochs", "name", "dataset", "preset") and theirs.get(name) != value
+            if name not in {*MAY_CHANGE, "name", "dataset", "preset"} and theirs.get(name) != value
         ]
         if differences:
             raise UserError(f"the checkpoint is of another run: {'; '.join(differences)}")
@@ -192,7 +208,9 @@ class _StopRequest:
 
     def __enter__(self) -> _StopRequest:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            for number in self._before:
+                signal.signal(number, self._note)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -208,16 +226,37 @@ def train(config: TrainConfig, given: dict[str, Any] | None = None) -> Run:
     """Trains a new run, or goes on with `config.resume`, writes its pictures, and returns it.
 
     Args:
-        config: the run; with `resume` only what belongs to this call is taken from it.
-        given: the flags that a user gave, by field: with `resume`, those that contradict the run are refused.
+        config: the run.
+        given: with `resume`, the fields that were asked for: what may change is changed, and what contradicts the
+            run is refused. By default those that differ from `TrainConfig()`.
 
     Raises:
         UserError: input that cannot be used.
         NonFiniteLossError: training fell apart; the checkpoints stay.
     """
-    session = _Session.start(config) if config.resume is None else _Session.resume(config, given or {})
+    session = _Session.start(config) if config.resume is None else _Session.resume(*resumed(config, given))
     session.fit()
     return session.run
+
+
+def resumed(config: TrainConfig, given: dict[str, Any] | None = None) -> tuple[Run, TrainConfig]:
+    """Returns the run that `config.resume` names, and its configuration with the changes that it allows.
+
+    Raises:
+        UserError: it is no run, or something was asked for that contradicts it.
+    """
+    run = Run.open(str(config.resume), "--resume")
+    if given is None:
+        fields = dataclasses.fields(TrainConfig)
+        given = {f.name: getattr(config, f.name) for f in fields if getattr(config, f.name) != f.default}
+    saved = run.read_config()
+    check_resumable(saved, given)
+    if "out_dir" in given and Path(config.out_dir).resolve() != run.out_dir.resolve():
+        raise UserError(f"--out-dir: a resumed run stays in {str(run.out_dir)!r}, got {config.out_dir!r}")
+    changes = {name: value for name, value in given.items() if name in MAY_CHANGE}
+    if "steps" in changes:
+        changes["epochs"] = None
+    return run, TrainConfig.from_dict(saved, **changes, out_dir=str(run.out_dir), resume=config.resume)
 
 
 class _Session:
@@ -235,6 +274,13 @@ class _Session:
     @classmethod
     def start(cls, config: TrainConfig) -> _Session:
         dataset = load_dataset(config.dataset, config.data_dir)
+        # What was meant is saved as what it turned out to be, so that a resumed run finds the same from anywhere.
+        config = dataclasses.replace(
+            config,
+            dataset=dataset.name,
+            data_dir=str(Path(config.data_dir).absolute()),
+            device=str(resolve_device(config.device)),
+        )
         trainer = Trainer(config, dataset.images)
         # The run is made last, so that bad input leaves no empty folders.
         session = cls(Run.create(config, dataset.name), trainer)
@@ -243,33 +289,26 @@ class _Session:
         return session
 
     @classmethod
-    def resume(cls, config: TrainConfig, given: dict[str, Any]) -> _Session:
-        run = Run.open(str(config.resume), "--resume")
-        saved = run.read_config()
-        check_resumable(saved, given)
-        if "out_dir" in given and Path(config.out_dir).resolve() != run.out_dir.resolve():
-            raise UserError(f"--out-dir: a resumed run stays in {str(run.out_dir)!r}, got {config.out_dir!r}")
-        length = {name: given.get(name) for name in ("steps", "epochs") if name in given}
-        if length:
-            saved = {**saved, "epochs": None, **length}
-        per_call = {
-            option.name: getattr(config, option.name)
-            for option in dataclasses.fields(config)
-            if option.metadata["per_call"]
-        }
-        config = TrainConfig.from_dict(saved, **per_call)
+    def resume(cls, run: Run, config: TrainConfig) -> _Session:
         path = run.latest_checkpoint()
         state = load_checkpoint(path)
         trainer = Trainer(config, load_dataset(config.dataset, config.data_dir).images)
+        session = cls(run, trainer)
         try:
             trainer.load_state_dict(state)
+            session.log.load_state_dict(state["log"], trainer.device)
         except UserError as error:
             raise UserError(f"--resume: {path}: {error}") from None
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"--resume: {path} is not a checkpoint of this run: {type(error).__name__}") from error
+        if state["device"] != trainer.device.type:
+            print(
+                f"warning: the run was on {state['device']}, and goes on with other random numbers on {trainer.device}",
+                file=sys.stderr,
+            )
         run.make_folders()
-        run.save_config(saved)
+        run.save_config(config.to_dict())
         run.cut_metrics(trainer.step)
-        session = cls(run, trainer)
-        session.log.load_state_dict(state["log"], trainer.device)
         return session
 
     def fit(self) -> None:
@@ -284,7 +323,7 @@ class _Session:
             unit_scale=True,
             mininterval=0.5 if sys.stderr.isatty() else 30,  # seconds; a log file needs fewer lines
         )
-        with _StopRequest() as stop, bar:
+        with _StopRequest() as stop, bar, self.saved_if_interrupted():
             while trainer.step < self.total_steps and stop.signal is None:
                 started = time.perf_counter()
                 metrics = self.take_step()
@@ -304,13 +343,23 @@ class _Session:
             self.draw_all()
         self.report(stop.signal)
 
+    @contextlib.contextmanager
+    def saved_if_interrupted(self) -> Iterator[None]:
+        """Saves what was learned before an error of the disk, as in drawing a picture, ends the run."""
+        try:
+            yield
+        except UserError:
+            with contextlib.suppress(UserError):  # the first error is the one to report
+                self.save_checkpoint()
+            raise
+
     def take_step(self) -> dict[str, Tensor]:
         try:
             return self.trainer.train_step()
         except NonFiniteLossError as error:
             raise NonFiniteLossError(
                 f"{error}; the last good state is {self.run.latest_checkpoint()}; "
-                "a smaller --lr-g, --lr-d or --lambda-cont may keep training stable"
+                "another run with a smaller --lr-g, --lr-d or --lambda-cont may be stable"
             ) from None
 
     def write_metrics(self, bar: tqdm) -> None:
@@ -331,6 +380,12 @@ class _Session:
         bar.set_postfix({name: f"{value:.2f}" for name, value in shown.items()}, refresh=False)
 
     def save_checkpoint(self) -> None:
+        # A loss can be finite and the update that follows from it not: such weights must not replace good ones.
+        if not self.trainer.is_finite():
+            raise NonFiniteLossError(
+                f"step {self.trainer.step}: weights are not finite; "
+                f"the last good state is {self.run.latest_checkpoint()}"
+            )
         self.run.save_checkpoint({"name": self.run.name, **self.trainer.state_dict(), "log": self.log.state_dict()})
 
     # Pictures
@@ -359,10 +414,10 @@ class _Session:
 
     def report(self, stopped_by: signal.Signals | None) -> None:
         step, seconds = self.trainer.step, self.log.seconds
-        if stopped_by is not None:
+        if stopped_by is not None and step < self.total_steps:
             print(
                 f"stopped by {stopped_by.name} at step {step} of {self.total_steps}; to go on:\n"
-                f"  python scripts/train.py --resume {self.run.folder}"
+                f"  python scripts/train.py --resume {shlex.quote(str(self.run.folder))}"
             )
         else:
             print(f"trained to step {step} ({step * self.config.batch_size} images) in {seconds:.0f} s of steps")
@@ -403,10 +458,14 @@ def load_nets(path: str | Path, device: torch.device | str = "cpu") -> TrainedNe
         UserError: the file is not a checkpoint, or it is damaged.
     """
     state = load_checkpoint(path, device)
-    config = TrainConfig.from_dict(state["config"])
-    channels, height, width_px = state["image_shape"]
-    generator = Generator(config.spec, (channels, height, width_px), config.width).to(device)
-    discriminator = Discriminator(config.spec, (channels, height, width_px), config.width).to(device)
-    generator.load_state_dict(state["generator_ema"] or state["infogan"]["generator"])
-    discriminator.load_state_dict(state["infogan"]["discriminator"])
+    try:
+        # The name becomes a folder's: it is checked like one that a user gives.
+        config = TrainConfig.from_dict({**state["config"], "name": state["name"]})
+        channels, height, width_px = state["image_shape"]
+        generator = Generator(config.spec, (channels, height, width_px), config.width).to(device)
+        discriminator = Discriminator(config.spec, (channels, height, width_px), config.width).to(device)
+        generator.load_state_dict(state["generator_ema"] or state["infogan"]["generator"])
+        discriminator.load_state_dict(state["infogan"]["discriminator"])
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a whole checkpoint: {' '.join(str(error).split())}") from error
     return TrainedNets(state["name"], generator.eval(), discriminator.eval(), config.spec, config, state["step"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
@@ -35,9 +37,9 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--gif", action="store_true", help="also write each as a looping GIF")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     flags = parser.parse_args()
-    for name, least in (("columns", 2), ("pairs", 1), ("seed", 0)):
-        if getattr(flags, name) < least:
-            raise UserError(f"--{name}: expected at least {least}, got {getattr(flags, name)}")
+    for name, least, most in (("columns", 2, 100), ("pairs", 1, 100), ("seed", 0, 2**32 - 1)):
+        if not least <= getattr(flags, name) <= most:
+            raise UserError(f"--{name}: expected {least} to {most}, got {getattr(flags, name)}")
     return flags
 
 
@@ -88,15 +90,17 @@ def main() -> None:
 
     rng = torch.Generator().manual_seed(flags.seed)
     ends = sample_prior(spec, flags.pairs, rng), sample_prior(spec, flags.pairs, rng)
+
+    def frame(u: float, path: Literal["linear", "spherical"]) -> auxiliary.Latents:
+        """All pairs at one place on their way, side by side."""
+        latents = auxiliary.interpolate_latents(spec, *ends, torch.tensor([u]), path, flags.category)
+        return dataclasses.replace(latents, rows=[f"t = {u:.2f}"], columns=latents.rows)
+
     for path in ("linear", "spherical"):
         t = torch.linspace(0, 1, flags.columns)
         what, file_name = f"{path} interpolation", f"interpolation_{path}"
         save(auxiliary.interpolate_latents(spec, *ends, t, path, flags.category), what, file_name)
-        frames = [
-            auxiliary.interpolate_latents(spec, *ends, torch.tensor([u]), path, flags.category)
-            for u in auxiliary.there_and_back()
-        ]
-        save_gif(frames, what, file_name)
+        save_gif([frame(u, path) for u in auxiliary.there_and_back()], what, file_name)
 
 
 def _grid_positions(grid: str | None, spec) -> tuple[int, int] | None:

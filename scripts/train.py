@@ -13,11 +13,14 @@ from infogan.errors import run_script
 
 def main() -> None:
     config, given = parse_train_flags(sys.argv[1:], "Train InfoGAN, and draw what its codes learned.")
-    if config.dry_run:
+    if config.dry_run and config.resume is None:
         print(describe(config))
         return
-    from infogan.trainer import train  # not before the flags are right: torch takes seconds
+    from infogan.trainer import resumed, train  # not before the flags are right: torch takes seconds
 
+    if config.dry_run:
+        print(describe(resumed(config, given)[1]))
+        return
     train(config, given)
 
 

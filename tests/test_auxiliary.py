@@ -87,7 +87,7 @@ def test_two_codes_vary_down_and_along():
     assert c[:, :, 11].tolist() == [[-1] * 3, [0] * 3, [1] * 3]
     assert c[:, :, 10].tolist() == [[-1, 0, 1]] * 3
     assert len(latents.z.unique(dim=0)) == 1
-    with pytest.raises(UserError, match="--grid: expected two different codes, got c2 twice"):
+    with pytest.raises(UserError, match="expected two different codes, got c2 twice"):
         auxiliary.two_code_latents(spec_of(PAPER), 1, 1)
 
 
@@ -138,6 +138,21 @@ def test_frames_of_a_gif_differ_only_in_the_moving_codes_and_loop_smoothly():
         assert torch.equal(frame.c[:, :10], frames[0].c[:, :10])
         assert torch.equal(frame.c[:, 11], frames[0].c[:, 11])
         assert torch.allclose(frame.c[:, 10], torch.tensor(2 * u - 1))
+
+
+@pytest.mark.parametrize("codes", ["cat10", "uniform", "uniform,gaussian"])
+def test_frames_without_a_category_for_their_rows_show_a_noise_in_each_place(codes):
+    frame = auxiliary.moving_latents(spec_of(codes), {0: 0.5}, n_columns=4)
+    assert len(frame.z.unique(dim=0)) == len(frame.z) == 40
+
+
+def test_a_narrow_grid_has_room_for_its_title():
+    spec = spec_of(PAPER)
+    start, end = ends(spec, 1)
+    latents = auxiliary.interpolate_latents(spec, start, end, torch.tensor([0.5]))
+    picture = auxiliary.image_grid(torch.zeros(1, 1, 1, 28, 28), latents, "a run's name: spherical interpolation")
+    border = np.concatenate([picture[:, :3].ravel(), picture[:, -3:].ravel()])
+    assert border.min() == 255  # nothing is cut off
 
 
 def test_generating_leaves_net_mode_and_randomness_alone():

@@ -20,7 +20,8 @@ def parse(*argv):
         (["--steps", "5", "--epochs", "5"], "--epochs: give --steps or --epochs, not both"),
         (["--batch-size", "1"], "--batch-size: expected at least 2, got 1"),
         (["--noise-dim", "0"], "--noise-dim: expected at least 1, got 0"),
-        (["--width", "1"], "--width: expected at least 4, got 1"),
+        (["--width", "1"], "--width: expected 4 to 1024, got 1"),
+        (["--name", "n" * 101], "--name: expected a folder's name of at most 100"),
         (["--seed", "-1"], r"--seed: expected 0 to 2\^32 - 1, got -1"),
         (["--lambda-cat", "-0.1"], "--lambda-cat: expected 0 or a positive number, got -0.1"),
         (["--lambda-cont", "nan"], "--lambda-cont: expected 0 or a positive number, got nan"),
@@ -33,7 +34,8 @@ def parse(*argv):
         (["--dataset", "cifar"], "argument --dataset: invalid choice: 'cifar'"),
         (["--preset", "papre"], "argument --preset: invalid choice: 'papre'"),
         (["--gan-loss", "wgan"], "argument --gan-loss: invalid choice: 'wgan'"),
-        (["--name", "a/b"], "--name: expected a folder's name without"),
+        (["--name", "a/b"], "--name: expected a folder's name of at most 100 letters"),
+        (["--name", ".."], "--name: expected a folder's name"),
         (["--sample-every", "0"], "--sample-every: expected at least 1, got 0"),
         (["--step", "5"], "unrecognized arguments: --step 5"),
     ],
@@ -60,6 +62,12 @@ def test_flags_win_over_the_preset_and_the_preset_over_defaults():
     assert parse()[0] == TrainConfig()
 
 
+def test_a_preset_in_python_is_the_preset_on_the_command_line():
+    assert TrainConfig.from_preset("paper", seed=3) == parse("--preset", "paper", "--seed", "3")[0]
+    with pytest.raises(UserError, match="--preset: expected one of fast, paper, got 'papre'"):
+        TrainConfig.from_preset("papre")
+
+
 def test_every_field_is_a_flag_with_help(script):
     finished = script("train.py", "--help")
     assert finished.returncode == 0
@@ -69,7 +77,7 @@ def test_every_field_is_a_flag_with_help(script):
 
 
 def test_paper_preset_says_where_each_value_is_from():
-    described = describe(TrainConfig(preset="paper", **{name: value for name, (value, _) in PRESETS["paper"].items()}))
+    described = describe(TrainConfig.from_preset("paper"))
     for name, (value, source) in PRESETS["paper"].items():
         assert source
         line = next(line for line in described.splitlines() if line.startswith(f"{name} = "))
@@ -78,9 +86,9 @@ def test_paper_preset_says_where_each_value_is_from():
 
 
 def test_saved_configuration_comes_back_through_json():
-    config = TrainConfig(codes="cat3,gaussian", q_std=0.5, epochs=2, data_dir="elsewhere")
+    config = TrainConfig(codes="cat3,gaussian", q_std=0.5, epochs=2, out_dir="elsewhere")
     saved = json.loads(json.dumps(config.to_dict()))
-    assert "data_dir" not in saved
-    assert TrainConfig.from_dict(saved, data_dir="elsewhere") == config
+    assert not {"out_dir", "resume", "dry_run"} & saved.keys()
+    assert TrainConfig.from_dict(saved, out_dir="elsewhere") == config
     with pytest.raises(UserError, match="unknown field colour"):
         TrainConfig.from_dict({**saved, "colour": 1})

@@ -3,7 +3,7 @@
 import json
 import os
 import pickle
-import resource
+import zipfile
 
 import pytest
 import torch
@@ -23,6 +23,11 @@ def test_a_second_run_never_overwrites_a_first(tmp_path):
     Run.create(TrainConfig(out_dir=str(tmp_path), name="mine"), "mnist")
     with pytest.raises(UserError, match="--name: expected a name no run has yet, got 'mine'"):
         Run.create(TrainConfig(out_dir=str(tmp_path), name="mine"), "mnist")
+
+
+def test_of_two_runs_started_at_once_each_has_its_own_folder(tmp_path):
+    first, second = Run(tmp_path, "same"), Run(tmp_path, "same")
+    assert [first._claim(), second._claim()] == [True, False]
 
 
 @pytest.mark.parametrize("folder", ["samples", "track_loss"])
@@ -56,6 +61,9 @@ def test_the_newest_checkpoints_are_kept_in_the_order_of_their_steps(run):
     assert load_checkpoint(run.latest_checkpoint())["step"] == 1000
 
 
+resource = pytest.importorskip("resource", reason="limits on files are a matter of Unix")
+
+
 class _DiskFull:
     """A limit on the size of any file this process writes: the system's own error, as on a full disk."""
 
@@ -87,6 +95,17 @@ def test_a_truncated_checkpoint_is_refused(run, kept):
     path = run.save_checkpoint({"step": 1, "weights": torch.ones(1000)})
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(UserError, match=r"step_1\.pt is not a checkpoint of this package, or it is truncated"):
+        load_checkpoint(path)
+
+
+def test_a_single_altered_bit_of_a_weight_is_noticed(run):
+    path = run.save_checkpoint({"step": 1, "weights": torch.ones(1000)})
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+    content = bytearray(path.read_bytes())
+    content[largest.header_offset + 1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="truncated or altered; a run keeps the newest 2"):
         load_checkpoint(path)
 
 
@@ -146,6 +165,6 @@ def test_metrics_later_than_the_checkpoint_and_torn_rows_are_cut(run):
 
 def test_a_resume_with_other_flags_lists_every_difference():
     saved = TrainConfig(codes="cat10").to_dict()
-    check_resumable(saved, {"steps": 10_000, "codes": "cat10", "device": "cpu"})
+    check_resumable(saved, {"steps": 10_000, "codes": "cat10", "device": "cpu", "checkpoint_every": 7})
     with pytest.raises(UserError, match=r"--codes cat3 \(the run has cat10\); --width 8 \(the run has 32\)"):
         check_resumable(saved, {"codes": "cat3", "width": 8, "steps": 10})

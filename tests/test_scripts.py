@@ -33,7 +33,7 @@ def only_line(finished, code=2):
     [
         ("train.py", ["--steps", "0"], "error: --steps: expected at least 1, got 0"),
         ("train.py", ["--dataset", "cifar"], "error: argument --dataset: invalid choice: 'cifar'"),
-        ("interpolate.py", ["--columns", "1"], "error: --columns: expected at least 2, got 1"),
+        ("interpolate.py", ["--columns", "1"], "error: --columns: expected 2 to 100, got 1"),
         ("interpolate.py", ["--category", "blend"], "error: argument --category: invalid choice: 'blend'"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import small_config
 
-from infogan import NonFiniteLossError, Trainer, UserError, load_nets, sample_prior, train, trainer
+from infogan import NonFiniteLossError, TrainConfig, Trainer, UserError, load_nets, sample_prior, train, trainer
 from infogan.run import Run, load_checkpoint
 
 
@@ -30,7 +30,7 @@ def leaves(value, path=""):
 
 
 # What may differ between equal runs; beartype, which checks signatures here, draws from Python's generator.
-NOT_COMPARED = ("/log/seconds", "/name", "/config/name", "/config/steps", "/rng/python")
+NOT_COMPARED = ("/log/seconds", "/name", "/config/name", "/config/steps", "/rng/python", "/config/checkpoint_every")
 
 
 def assert_same_state(a, b):
@@ -88,8 +88,7 @@ def test_two_runs_with_one_seed_are_identical_and_another_seed_is_not(small, who
 def test_a_resumed_run_equals_the_uninterrupted_one(small, whole, stop_at):
     """Stopped within a row of metrics and an epoch (1, 5) and at the end of an epoch (3)."""
     half = train(small(name="half", **{**EPOCHS, "steps": stop_at}))
-    config = small(name="half", resume=str(half.folder), **EPOCHS)
-    resumed = train(config, {"resume": str(half.folder), "steps": 8})
+    resumed = train(TrainConfig(resume=str(half.folder), steps=8))
     assert metrics(resumed) == metrics(whole)
     assert_same_state(final_state(resumed), final_state(whole))
     assert json.loads((half.folder / "config.json").read_text())["steps"] == 8
@@ -143,6 +142,55 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_good_state(small, mo
     assert all(leaf.isfinite().all() for leaf in leaves(state).values() if isinstance(leaf, torch.Tensor))
 
 
+def test_weights_that_are_not_finite_replace_no_checkpoint(small):
+    """A learning rate beyond all bounds: the loss of step 1 is finite, the weights that follow from it are not."""
+    config = small(name="wild", batch_size=10, lr_g=1e39, checkpoint_every=1)
+    with pytest.raises(NonFiniteLossError, match=r"step 1: weights are not finite; .*step_0\.pt"):
+        train(config)
+    assert Run(trainer.Path(config.out_dir), "wild").latest_checkpoint().name == "step_0.pt"
+
+
+def test_a_picture_that_cannot_be_written_costs_no_training(small, monkeypatch):
+    def full(*_):
+        raise UserError("--out-dir: cannot write: no space")
+
+    monkeypatch.setattr(trainer.auxiliary, "save_png", full)
+    config = small(name="full", **EPOCHS)
+    with pytest.raises(UserError, match="no space"):
+        train(config)
+    assert Run(trainer.Path(config.out_dir), "full").latest_checkpoint().name == "step_3.pt"
+
+
+def test_a_damaged_grid_is_left_out_of_the_gif(whole, tmp_path):
+    grids = trainer.epoch_grids(whole.samples)
+    (tmp_path / "Epoch_2.png").write_bytes(grids[1].read_bytes()[:2000])
+    path = trainer.auxiliary.training_gif([grids[0], tmp_path / "Epoch_2.png", grids[2]], tmp_path / "a.gif")
+    assert len(iio.imread(path)) == 2
+    assert trainer.auxiliary.training_gif([tmp_path / "Epoch_2.png"], tmp_path / "b.gif") is None
+
+
+def test_images_of_another_kind_are_refused(small):
+    for images in (torch.rand(20, 1, 28, 28), torch.zeros(20, 28, 28, dtype=torch.uint8)):
+        with pytest.raises(UserError, match=r"images: expected uint8 in \[0, 255\] of shape"):
+            Trainer(small(batch_size=4), images)
+
+
+def test_a_state_of_other_images_is_refused(small, digits):
+    state = Trainer(small(), digits.images[:90]).state_dict()
+    with pytest.raises(UserError, match=r"--n-images 90 \(expected 60\)"):
+        Trainer(small(), digits.images[:60]).load_state_dict(state)
+
+
+def test_a_checkpoint_s_name_cannot_lead_out_of_the_folder(whole, tmp_path):
+    state = final_state(whole)
+    torch.save({**state, "name": "../../evil"}, tmp_path / "evil.pt")
+    with pytest.raises(UserError, match=r"evil\.pt is not a whole checkpoint: --name: expected a folder's name"):
+        load_nets(tmp_path / "evil.pt")
+    torch.save({name: value for name, value in state.items() if name != "config"}, tmp_path / "part.pt")
+    with pytest.raises(UserError, match=r"part\.pt is not a whole checkpoint"):
+        load_nets(tmp_path / "part.pt")
+
+
 def test_sample_grids_are_one_size_in_order_and_not_all_alike(whole):
     grids = [iio.imread(path) for path in trainer.epoch_grids(whole.samples)]
     frames = iio.imread(whole.samples / "training.gif")
@@ -167,11 +215,11 @@ def test_many_short_epochs_make_fifty_grids_at_most(small, monkeypatch):
     assert (session.total_steps, session.sample_every) == (360, 1)
 
 
-def test_a_checkpoint_alone_restores_the_nets(small, whole, digits):
+def test_a_checkpoint_alone_restores_the_nets(small, whole, few_digits):
     nets = load_nets(whole.latest_checkpoint())
     assert (nets.name, nets.step, str(nets.spec)) == ("whole", 8, "cat10,uniform,uniform")
     state = final_state(whole)
-    reference = Trainer(small(name="whole", **EPOCHS), digits.images)
+    reference = Trainer(small(name="whole", **EPOCHS), few_digits.images)
     reference.load_state_dict(state)
     z, c = sample_prior(nets.spec, 3, torch.Generator().manual_seed(0))
     assert reference.generator_ema is not None
@@ -207,11 +255,10 @@ def test_a_checkpoint_of_another_spec_is_refused_with_every_difference(small, di
 
 
 def test_a_resume_that_asks_for_another_run_is_refused(small, whole):
-    config = small(resume=str(whole.folder), codes="cat3")
     with pytest.raises(UserError, match=r"--resume: .* --codes cat3"):
-        train(config, {"resume": str(whole.folder), "codes": "cat3"})
+        train(TrainConfig(resume=str(whole.folder), codes="cat3"))
     with pytest.raises(UserError, match="--out-dir: a resumed run stays in"):
-        train(small(resume=str(whole.folder), out_dir="elsewhere"), {"out_dir": "elsewhere"})
+        train(TrainConfig(resume=str(whole.folder), out_dir="elsewhere"))
     with pytest.raises(UserError, match="--resume: expected a run's folder"):
         train(small(resume=str(whole.out_dir)))
 
@@ -219,7 +266,7 @@ def test_a_resume_that_asks_for_another_run_is_refused(small, whole):
 def test_a_run_that_is_done_redraws_its_pictures(small, whole):
     (whole.samples / "sweep_c1.png").unlink()
     before = metrics(whole)
-    train(small(resume=str(whole.folder)), {})
+    train(TrainConfig(resume=str(whole.folder)))
     assert (whole.samples / "sweep_c1.png").is_file()
     assert metrics(whole) == before
 
@@ -254,9 +301,7 @@ def test_cuda_is_repeatable_resumes_exactly_and_loads_on_the_cpu(small):
     whole, again = (train(small(name=name, **fields)) for name in ("whole", "again"))
     assert metrics(again) == metrics(whole)
     half = train(small(name="half", **{**fields, "steps": 5}))
-    resumed = train(
-        dataclasses.replace(small(**fields), resume=str(half.folder)), {"resume": str(half.folder), "steps": 8}
-    )
+    resumed = train(TrainConfig(resume=str(half.folder), steps=8))
     assert metrics(resumed) == metrics(whole)
     assert_same_state(final_state(resumed), final_state(whole))
     assert next(load_nets(whole.latest_checkpoint(), "cpu").generator.parameters()).device.type == "cpu"
