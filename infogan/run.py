@@ -18,8 +18,9 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -137,7 +138,7 @@ class Run:
 
     def _write_json(self, name: str, values: Any) -> None:
         content = (json.dumps(values, indent=2) + "\n").encode()
-        _write_atomically(self.folder / name, lambda file: file.write(content))
+        write_atomically(self.folder / name, lambda file: file.write(content))
 
     # Metrics
 
@@ -167,7 +168,7 @@ class Run:
                 break
             if row["step"] <= step:
                 kept.append(line + "\n")
-        _write_atomically(self.metrics_file, lambda file: file.write("".join(kept).encode()))
+        write_atomically(self.metrics_file, lambda file: file.write("".join(kept).encode()))
 
     # Checkpoints
 
@@ -178,7 +179,7 @@ class Run:
             UserError: it could not be written; the earlier ones are untouched.
         """
         path = self.checkpoints / f"step_{state['step']}.pt"
-        _write_atomically(path, lambda file: torch.save({"format": CHECKPOINT_FORMAT, **state}, file))
+        write_atomically(path, lambda file: torch.save({"format": CHECKPOINT_FORMAT, **state}, file))
         for old in self._all_checkpoints()[:-N_CHECKPOINTS_KEPT]:
             old.unlink(missing_ok=True)
         return path
@@ -257,8 +258,12 @@ def check_resumable(saved: dict[str, Any], given: dict[str, Any]) -> None:
         raise UserError(f"--resume: a run goes on with its own configuration, got {'; '.join(differences)}")
 
 
-def _write_atomically(path: Path, write) -> None:
-    """Has `write` fill a file beside `path`, syncs it, and renames it to `path`."""
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], argument: str = "--out-dir") -> None:
+    """Has `write` fill a file beside `path`, syncs it, and renames it to `path`.
+
+    Raises:
+        UserError: it could not be written; the message names `argument`, and what was there before stays.
+    """
     beside = path.with_name(path.name + ".partial")
     try:
         with beside.open("wb") as file:
@@ -269,7 +274,7 @@ def _write_atomically(path: Path, write) -> None:
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
         beside.unlink(missing_ok=True)
         reason = " ".join(str(error).split())
-        raise UserError(f"--out-dir: cannot write {path}: {reason}; what was there before is untouched") from error
+        raise UserError(f"{argument}: cannot write {path}: {reason}; what was there before is untouched") from error
     _sync_folder(path.parent)
 
 
