@@ -11,8 +11,8 @@ Axes: r rows, k columns, n = r·k images, row by row; ch h w image.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,7 @@ class Latents:
         columns: a label for each column.
         row_title: what the rows are.
         column_title: what the columns are.
+        row_code: position of the categorical code whose values, from 0, go down the rows; None for other rows.
     """
 
     z: Float[Tensor, "n z"]
@@ -54,9 +55,24 @@ class Latents:
     columns: Sequence[str]
     row_title: str = ""
     column_title: str = ""
+    row_code: int | None = None
 
 
 # Latents
+
+
+def with_digits(latents: Latents, spec: LatentSpec, code_to_digit: Mapping[str, Sequence[int | None]]) -> Latents:
+    """Returns latents whose rows of a category name its digit too, as in `3 → 7`.
+
+    Args:
+        latents: left as they are where the rows are no categories, or these have no digits.
+        spec: the latents' own.
+        code_to_digit: the digit of each category by the code's name, None without one; see `report.code_to_digit`.
+    """
+    if latents.row_code is None or not (matched := code_to_digit.get(spec.names[latents.row_code])):
+        return latents
+    digits = ["-" if digit is None else str(digit) for digit in matched]
+    return replace(latents, rows=[f"{k} → {digits[k]}" for k in range(len(latents.rows))])
 
 
 def sample_latents(spec: LatentSpec, n_columns: int = 10, seed: int = 0) -> Latents:
@@ -75,7 +91,7 @@ def sample_latents(spec: LatentSpec, n_columns: int = 10, seed: int = 0) -> Late
     z, c = z.repeat(len(values), 1), c.repeat(len(values), 1)
     c = with_code(spec, c, first, values.repeat_interleave(n_columns))
     rows, columns = _value_labels(spec, first, values), [""] * n_columns
-    return Latents(z, c, rows, columns, _describe(spec, first), "one noise per column")
+    return Latents(z, c, rows, columns, _describe(spec, first), "one noise per column", row_code=first)
 
 
 def sweep_latents(spec: LatentSpec, position: int, n_columns: int = 11, seed: int = 0) -> Latents:
@@ -90,11 +106,12 @@ def sweep_latents(spec: LatentSpec, position: int, n_columns: int = 11, seed: in
         seed: of the noise and of the codes that are not swept.
     """
     values = _shown_values(spec, position, n_columns)
-    z, c, rows, row_title = _row_latents(spec, (position,), seed)
+    z, c, rows, row_title, row_code = _row_latents(spec, (position,), seed)
     z, c = z.repeat_interleave(len(values), dim=0), c.repeat_interleave(len(values), dim=0)
     c = with_code(spec, c, position, values.repeat(len(rows)))
     columns = _value_labels(spec, position, values)
-    return Latents(z, c, rows, columns, row_title, f"{_describe(spec, position)}; one noise per row")
+    column_title = f"{_describe(spec, position)}; one noise per row"
+    return Latents(z, c, rows, columns, row_title, column_title, row_code)
 
 
 def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed: int = 0) -> Latents:
@@ -120,6 +137,7 @@ def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed:
         _value_labels(spec, along, column_values),
         _describe(spec, down),
         f"{_describe(spec, along)}; one noise for all",
+        down if isinstance(spec.codes[down], Categorical) else None,
     )
 
 
@@ -134,14 +152,14 @@ def moving_latents(spec: LatentSpec, fractions: dict[int, float], n_columns: int
         n_columns: noises.
         seed: of the noise and of the other codes.
     """
-    z, c, rows, row_title = _row_latents(spec, tuple(fractions), seed)
+    z, c, rows, row_title, row_code = _row_latents(spec, tuple(fractions), seed)
     c = c.repeat_interleave(n_columns, dim=0)
     z = sample_noise(spec, n_columns, torch.Generator().manual_seed(seed)).repeat(len(rows), 1)
     values = {i: quantile(spec.codes[i], torch.tensor([u])) for i, u in fractions.items()}
     for i, value in values.items():
         c = with_code(spec, c, i, value.expand(len(c)))
     shown = ", ".join(f"{spec.names[i]} = {_value_labels(spec, i, value)[0]}" for i, value in values.items())
-    return Latents(z, c, rows, [""] * n_columns, row_title, shown)
+    return Latents(z, c, rows, [""] * n_columns, row_title, shown, row_code)
 
 
 def interpolate_latents(
@@ -202,17 +220,18 @@ def _lerp(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
 
 def _row_latents(
     spec: LatentSpec, taken: tuple[int, ...], seed: int
-) -> tuple[Float[Tensor, "r z"], Float[Tensor, "r c"], list[str], str]:
-    """Returns latents for each row: the first category that is not taken goes down the rows."""
+) -> tuple[Float[Tensor, "r z"], Float[Tensor, "r c"], list[str], str, int | None]:
+    """Returns latents, labels, title and code of the rows: the first category that is not taken goes down them."""
     rng = torch.Generator().manual_seed(seed)
     free = [i for i in spec.categorical if i not in taken]
     if not free:
         z, c = sample_prior(spec, N_NOISE_ROWS, rng)
-        return z, c, [str(i + 1) for i in range(N_NOISE_ROWS)], "noise"
+        return z, c, [str(i + 1) for i in range(N_NOISE_ROWS)], "noise", None
     values = _shown_values(spec, free[0])
     # One draw of the other codes for all rows, so that rows differ by category and noise alone.
     z, c = sample_noise(spec, len(values), rng), sample_codes(spec, 1, rng).repeat(len(values), 1)
-    return z, with_code(spec, c, free[0], values), _value_labels(spec, free[0], values), _describe(spec, free[0])
+    c, rows = with_code(spec, c, free[0], values), _value_labels(spec, free[0], values)
+    return z, c, rows, _describe(spec, free[0]), free[0]
 
 
 def _shown_values(spec: LatentSpec, position: int, n: int = MAX_CATEGORIES_SHOWN) -> Float[Tensor, " n"]:
@@ -420,3 +439,71 @@ def _finish(axes: Any, title: str, y_label: str) -> None:
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
+
+
+# Scores
+
+
+def confusion_figure(clusterings: dict[str, dict[str, Any]], title: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns the images of each category and class, for each categorical code a panel.
+
+    The categories are in the order of the classes that they are matched to, so that what agrees is on the diagonal;
+    those without a match come last. The shade is the share of the class that falls into the category.
+
+    Args:
+        clusterings: by the code's name; of each `confusion`, `code_to_digit` and `accuracy`.
+        title: above.
+    """
+    n_rows = max(len(clustering["confusion"]) for clustering in clusterings.values())
+    figure, panels = _new_figure(7, len(clusterings) * (1.3 + 0.36 * n_rows), n_axes=len(clusterings))
+    for axes, (name, clustering) in zip(panels, clusterings.items(), strict=True):
+        matched = clustering["code_to_digit"]
+        order = sorted(range(len(matched)), key=lambda k: (matched[k] is None, matched[k] or 0, k))
+        counts = np.asarray(clustering["confusion"])[order]
+        shares = counts / counts.sum(axis=0).clip(min=1)
+        texts = [[str(count) if count else "" for count in row] for row in counts.tolist()]
+        rows = [f"{k} → {'-' if matched[k] is None else matched[k]}" for k in order]
+        _draw_matrix(axes, shares, texts, rows, [str(k) for k in range(counts.shape[1])], "Blues", (0, 1))
+        axes.set_title(f"{title}: accuracy {clustering['accuracy']:.3f}", fontsize=11)
+        axes.set_xlabel("class of the test image")
+        axes.set_ylabel(f"category of {name} → class")
+    return _render(figure)
+
+
+def factors_figure(
+    panels: dict[str, dict[str, list[float | None]]], attributes: Sequence[str], title: str
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns heat maps of the partial correlations of codes (rows) with attributes (columns).
+
+    Args:
+        panels: by what was measured, by the code's name; None where there is no correlation.
+        attributes: names of the columns.
+        title: above.
+    """
+    n_rows = sum(len(table) for table in panels.values())
+    figure, all_axes = _new_figure(7, 1.1 * len(panels) + 0.45 * n_rows, n_axes=len(panels))
+    for axes, (where, table) in zip(all_axes, panels.items(), strict=True):
+        values = np.array([[np.nan if r is None else r for r in row] for row in table.values()])
+        texts = [["-" if np.isnan(r) else f"{r:.2f}" for r in row] for row in values]
+        _draw_matrix(axes, values, texts, list(table), attributes, "RdBu_r", (-1, 1))
+        axes.set_title(f"{title}: partial correlation, {where}", fontsize=11)
+    return _render(figure)
+
+
+def _draw_matrix(
+    axes: Any,
+    values: Float[np.ndarray, "rows columns"],
+    texts: Sequence[Sequence[str]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    colours: str,
+    limits: tuple[float, float],
+) -> None:
+    axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0, labelsize=9)
+    for y, line in enumerate(texts):
+        for x, text in enumerate(line):
+            dark = abs(values[y, x]) > 0.6 * limits[1]  # False for NaN
+            axes.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")

@@ -220,23 +220,25 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     return state
 
 
-def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".") -> Path:
+def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", argument: str = "--checkpoint") -> Path:
     """Returns a checkpoint's path: of the file or run given, else of the newest run under `out_dir`.
+
+    An error names `argument`.
 
     Raises:
         UserError: there is none.
     """
     if run_or_file is not None:
         given = Path(run_or_file)
-        return Run.open(given, "--checkpoint").latest_checkpoint() if given.is_dir() else given
+        return Run.open(given, argument).latest_checkpoint() if given.is_dir() else given
     files = list((Path(out_dir) / "runs").glob("*/checkpoints/step_*.pt"))
     if not files:
         raise UserError(
-            f"--checkpoint: expected a run or file, or a run under {str(Path(out_dir) / 'runs')!r}, got none; "
+            f"{argument}: expected a run or file, or a run under {str(Path(out_dir) / 'runs')!r}, got none; "
             "python scripts/train.py makes one"
         )
     newest = max(files, key=lambda path: path.stat().st_mtime)
-    return Run.open(newest.parent.parent, "--checkpoint").latest_checkpoint()
+    return Run.open(newest.parent.parent, argument).latest_checkpoint()
 
 
 def check_resumable(saved: dict[str, Any], given: dict[str, Any]) -> None:

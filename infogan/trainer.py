@@ -235,6 +235,8 @@ class _Session:
     @classmethod
     def start(cls, config: TrainConfig) -> _Session:
         dataset = load_dataset(config.dataset, config.data_dir)
+        # A checkpoint says which images its nets have seen: never `auto`.
+        config = dataclasses.replace(config, dataset=dataset.name)
         trainer = Trainer(config, dataset.images)
         # The run is made last, so that bad input leaves no empty folders.
         session = cls(Run.create(config, dataset.name), trainer)
@@ -382,6 +384,7 @@ class TrainedNets:
     Attributes:
         name: the run's.
         generator: G; its average where the run kept one.
+        averaged_generator: whether it is the average.
         discriminator: D and Q.
         spec: the latents.
         config: the run's configuration.
@@ -390,23 +393,40 @@ class TrainedNets:
 
     name: str
     generator: Generator
+    averaged_generator: bool
     discriminator: Discriminator
     spec: LatentSpec
     config: TrainConfig
     step: int
 
 
-def load_nets(path: str | Path, device: torch.device | str = "cpu") -> TrainedNets:
+def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bool = False) -> TrainedNets:
     """Returns the nets that a checkpoint holds; it alone is needed, and it may be from another device.
 
+    Args:
+        path: the checkpoint.
+        device: where to put them.
+        baseline: the vanilla GAN with its probe Q, of which no average is kept, instead of InfoGAN.
+
     Raises:
-        UserError: the file is not a checkpoint, or it is damaged.
+        UserError: the file is not a checkpoint, it is damaged, or it holds no vanilla GAN.
     """
     state = load_checkpoint(path, device)
     config = TrainConfig.from_dict(state["config"])
+    trained, average = (state["vanilla"], None) if baseline else (state["infogan"], state["generator_ema"])
+    if trained is None:
+        raise UserError(f"{path} holds no vanilla GAN: expected the checkpoint of a run with --baseline")
     channels, height, width_px = state["image_shape"]
     generator = Generator(config.spec, (channels, height, width_px), config.width).to(device)
     discriminator = Discriminator(config.spec, (channels, height, width_px), config.width).to(device)
-    generator.load_state_dict(state["generator_ema"] or state["infogan"]["generator"])
-    discriminator.load_state_dict(state["infogan"]["discriminator"])
-    return TrainedNets(state["name"], generator.eval(), discriminator.eval(), config.spec, config, state["step"])
+    generator.load_state_dict(trained["generator"] if average is None else average)
+    discriminator.load_state_dict(trained["discriminator"])
+    return TrainedNets(
+        name=state["name"],
+        generator=generator.eval(),
+        averaged_generator=average is not None,
+        discriminator=discriminator.eval(),
+        spec=config.spec,
+        config=config,
+        step=state["step"],
+    )

@@ -21,7 +21,9 @@ TENSOR_MODULES = (
     "latents",
     "losses",
     "models",
+    "report",
     "runtime",
+    "scoring",
     "steps",
     "trainer",
 )
