@@ -48,7 +48,7 @@ from infogan.latents import (
     with_code,
 )
 from infogan.losses import mutual_information_lower_bound
-from infogan.models import Discriminator, Generator
+from infogan.models import Discriminator
 from infogan.runtime import evaluating
 from infogan.spec import Categorical, LatentSpec
 
@@ -143,7 +143,7 @@ def measure_reference(dataset: ImageDataset, n_samples: int, seed: int, device: 
 
 
 def evaluate_nets(
-    generator: Generator,
+    generator: nn.Module,
     discriminator: Discriminator,
     spec: LatentSpec,
     dataset: ImageDataset,
@@ -208,7 +208,7 @@ def evaluate_nets(
 
 
 def draw_samples(
-    generator: Generator, spec: LatentSpec, n: int, rng: torch.Generator, what: str = "samples"
+    generator: nn.Module, spec: LatentSpec, n: int, rng: torch.Generator, what: str = "samples"
 ) -> Samples:
     """Returns n fresh samples of G.
 
@@ -224,7 +224,7 @@ def draw_samples(
 
 
 def _generate(
-    generator: Generator, z: Float[Tensor, "n z"], c: Float[Tensor, "n c"], what: str
+    generator: nn.Module, z: Float[Tensor, "n z"], c: Float[Tensor, "n c"], what: str
 ) -> UInt8[Tensor, "n ch h w"]:
     device = _device(generator)
     batches = zip(z.split(BATCH_SIZE), c.split(BATCH_SIZE), strict=True)
@@ -381,7 +381,7 @@ def _clustering_dict(clustering: Clustering) -> dict[str, Any]:
 
 
 def factor_scores(
-    generator: Generator,
+    generator: nn.Module,
     spec: LatentSpec,
     q_on_test: Float[Tensor, "m q"],
     samples: Samples,
@@ -462,11 +462,12 @@ def sweep_scores(
     z, c = sample_prior(spec, N_SWEEP_ROWS, rng)
     if spec.categorical:
         first = spec.categorical[0]
-        c = with_code(spec, c, first, torch.arange(N_SWEEP_ROWS) % _n_categories(spec, first))
+        c = with_code(spec, c, first, (torch.arange(N_SWEEP_ROWS) % _n_categories(spec, first)).float())
     values = traversal_values(spec.codes[position], N_SWEEP_VALUES)
     along = torch.stack([images_of(z, with_code(spec, c, position, value)) for value in values.tolist()])
     digits = np.stack([_judge(classifier, images)[1] for images in along])
-    change = _measure(along[-1], "sweeps") - _measure(along[0], "sweeps")
+    low, high = np.split(_measure(torch.cat([along[0], along[-1]]), "sweeps"), 2)
+    change = high - low
     change = change[~np.isnan(change).any(axis=1)]
     covered = np.median(change, axis=0) / spread if len(change) else np.full(len(spread), np.nan)
     return {

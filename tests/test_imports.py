@@ -21,6 +21,14 @@ MAY_IMPORT = {
     "steps": {"config", "errors", "losses", "models", "spec"},
     "run": {"config", "errors"},
     "auxiliary": {"errors", "latents", "runtime", "spec"},
+    "digits": {"errors"},
+    "evaluation": {"errors"},
+    "classifier": {"datasets", "errors", "run"},
+    "scoring": {
+        *("auxiliary", "classifier", "datasets", "digits", "evaluation", "latents", "losses", "models"),
+        *("runtime", "spec"),
+    },
+    "report": {"auxiliary", "datasets", "digits", "errors", "run", "scoring", "trainer"},
     "trainer": {
         *("auxiliary", "config", "datasets", "errors", "latents", "models", "run", "runtime", "spec", "steps"),
     },
