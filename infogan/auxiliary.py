@@ -384,6 +384,8 @@ def loss_figures(
 ) -> dict[str, UInt8[np.ndarray, "height width 3"]]:
     """Returns the figures of a run's metrics by name: Generator_Loss, Discriminator_Loss, L1_Loss.
 
+    And Evaluation, where the run was evaluated as it went (`--eval-every`).
+
     Args:
         rows: of metrics.jsonl; those of a run with `--baseline` hold the vanilla GAN's under `vanilla_`.
         spec: the latents.
@@ -391,11 +393,14 @@ def loss_figures(
         gan_loss: sets where the line "D at chance" is.
     """
     at_chance = {"bce": (math.log(2), 2 * math.log(2)), "lsgan": (0.125, 0.25)}[gan_loss]
-    return {
+    figures = {
         "Generator_Loss": _loss_figure(rows, "loss_g", "generator loss", at_chance[0], title),
         "Discriminator_Loss": _loss_figure(rows, "loss_d", "discriminator loss", at_chance[1], title),
         "L1_Loss": _mi_figure(rows, spec, title),
     }
+    if any(f"eval_mi_{spec.names[0]}" in row for row in rows):
+        figures["Evaluation"] = _evaluation_figure(rows, spec, title)
+    return figures
 
 
 def _loss_figure(
@@ -424,6 +429,28 @@ def _mi_figure(rows: Sequence[dict[str, float]], spec: LatentSpec, title: str) -
         axes.axhline(0, color="0.8", linewidth=0.8)
         axes.set_ylim(bottom=max(axes.get_ylim()[0], -1.0))  # a wild start must not flatten the rest
         _finish(axes, title, f"L_I of each {kind} code (nats)")
+    return _render(figure)
+
+
+def _evaluation_figure(
+    rows: Sequence[dict[str, float]], spec: LatentSpec, title: str
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Accuracy and NMI of the test images, where there is a category, above L_I of fresh samples."""
+    figure, panels = _new_figure(7, 3.6 * (2 if spec.categorical else 1), n_axes=2 if spec.categorical else 1)
+    for prefix, label in (("", "InfoGAN"), ("vanilla_", "vanilla GAN")):
+        for n, i in enumerate(spec.categorical):
+            name, shade = spec.names[i], 4 * n + (2 if prefix else 0)
+            _plot(panels[0], rows, f"{prefix}eval_accuracy_{name}", f"{label}, {name}: accuracy", f"C{shade}")
+            _plot(panels[0], rows, f"{prefix}eval_nmi_{name}", f"{label}, {name}: NMI", f"C{shade + 1}")
+        for n, name in enumerate(spec.names):
+            shade = 2 * n + (1 if prefix else 0)
+            _plot(panels[-1], rows, f"{prefix}eval_mi_{name}", f"{label}, {name}", f"C{shade}")
+    if spec.categorical:
+        panels[0].set_ylim(0, 1)
+        _finish(panels[0], title, "clustering of test images")
+    panels[-1].axhline(0, color="0.8", linewidth=0.8)
+    panels[-1].set_ylim(bottom=max(panels[-1].get_ylim()[0], -1.0))  # as in the figure of training
+    _finish(panels[-1], title, "L_I on fresh samples (nats)")
     return _render(figure)
 
 

@@ -58,6 +58,7 @@ N_SWEEP_VALUES = 11
 N_CALIBRATION_IMAGES = 5000
 MOST_MANIFOLD_IMAGES = 5000  # the cost of precision and recall grows with the square
 NEIGHBOURS = 5
+N_QUICK_IMAGES = 2000  # test images, and as many samples, of an evaluation while training
 BATCH_SIZE = 250
 
 
@@ -204,11 +205,39 @@ def evaluate_nets(
     return scores
 
 
+def quick_scores(
+    generator: nn.Module, discriminator: Discriminator, spec: LatentSpec, dataset: ImageDataset, seed: int = 0
+) -> dict[str, float]:
+    """Returns what can be measured in a second or two while training: the run's own Q on a part of the test images.
+
+    `eval_accuracy_<code>` and `eval_nmi_<code>` of the categorical codes on `N_QUICK_IMAGES` test images, and
+    `eval_mi_<code>`, L_I in nats, of all codes on as many samples; in evaluation mode, as `own_q` of
+    `evaluate_nets`. A seed means the same images and latents every time, so that a curve shows learning alone.
+    Neither the nets nor any global random state are changed.
+
+    Args:
+        generator: G.
+        discriminator: D and Q.
+        spec: the latents.
+        dataset: its test images and their labels are used.
+        seed: of the images and the latents.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    kept = torch.randperm(len(dataset.test_images), generator=rng)[:N_QUICK_IMAGES]
+    q_on_test = q_outputs(discriminator, dataset.test_images[kept])
+    scores = {}
+    for name, clustering in cluster_by_codes(spec, q_on_test, dataset.test_labels[kept].numpy()).items():
+        scores |= {f"eval_accuracy_{name}": clustering.accuracy, f"eval_nmi_{name}": clustering.nmi}
+    samples = draw_samples(generator, spec, N_QUICK_IMAGES, rng, what=None)
+    bounds = mutual_information_lower_bound(spec, samples.c, q_outputs(discriminator, samples.images))
+    return scores | {f"eval_mi_{name}": bound for name, bound in zip(spec.names, bounds.tolist(), strict=True)}
+
+
 # Samples, and Q on them
 
 
 def draw_samples(
-    generator: nn.Module, spec: LatentSpec, n: int, rng: torch.Generator, what: str = "samples"
+    generator: nn.Module, spec: LatentSpec, n: int, rng: torch.Generator, what: str | None = "samples"
 ) -> Samples:
     """Returns n fresh samples of G.
 
@@ -217,14 +246,14 @@ def draw_samples(
         spec: the latents.
         n: how many.
         rng: drawn from, and advanced.
-        what: they are for, beside the bar.
+        what: they are for, beside the bar; None for no bar.
     """
     z, c = sample_prior(spec, n, rng)
     return Samples(c, _generate(generator, z, c, what))
 
 
 def _generate(
-    generator: nn.Module, z: Float[Tensor, "n z"], c: Float[Tensor, "n c"], what: str
+    generator: nn.Module, z: Float[Tensor, "n z"], c: Float[Tensor, "n c"], what: str | None
 ) -> UInt8[Tensor, "n ch h w"]:
     device = _device(generator)
     batches = zip(z.split(BATCH_SIZE), c.split(BATCH_SIZE), strict=True)
@@ -251,8 +280,9 @@ def _device(net: nn.Module) -> torch.device:
     return next(net.parameters()).device
 
 
-def _bar(total: int, what: str) -> tqdm:
-    return tqdm(total=total, desc=what, unit="img", leave=False, disable=None)  # None: no bar in a log file
+def _bar(total: int, what: str | None) -> tqdm:
+    hidden = True if what is None else None  # None: shown, but not in a log file
+    return tqdm(total=total, desc=what, unit="img", leave=False, disable=hidden)
 
 
 # Information

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from infogan import auxiliary
 from infogan.config import TrainConfig, flag_of
-from infogan.datasets import ShuffledBatches, epoch_of, load_dataset
+from infogan.datasets import ImageDataset, ShuffledBatches, epoch_of, load_dataset
 from infogan.errors import NonFiniteLossError, UserError
 from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator, ImageShape
@@ -81,6 +81,13 @@ class Trainer:
     def picture_generator(self) -> Generator:
         """G for pictures: the average where there is one."""
         return self.generator if self.generator_ema is None else self.generator_ema
+
+    def models(self) -> list[tuple[str, Generator, Discriminator]]:
+        """Returns InfoGAN, with G for pictures, and the vanilla GAN if there is one, each after its metrics' prefix."""
+        models = [("", self.picture_generator, self.discriminator)]
+        if self._vanilla is not None:
+            models.append(("vanilla_", self._vanilla.generator, self._vanilla.discriminator))
+        return models
 
     def train_step(self) -> dict[str, Tensor]:
         """Takes one step and returns its losses and L_I by name, as scalars on the device.
@@ -223,8 +230,8 @@ def train(config: TrainConfig, given: dict[str, Any] | None = None) -> Run:
 class _Session:
     """One process's work on a run: the loop, and all that is written."""
 
-    def __init__(self, run: Run, trainer: Trainer) -> None:
-        self.run, self.trainer, self.config = run, trainer, trainer.config
+    def __init__(self, run: Run, trainer: Trainer, dataset: ImageDataset) -> None:
+        self.run, self.trainer, self.config, self.dataset = run, trainer, trainer.config, dataset
         self.log = _Log()
         self.per_epoch = trainer.batches.per_epoch
         epochs = self.config.epochs
@@ -239,7 +246,7 @@ class _Session:
         config = dataclasses.replace(config, dataset=dataset.name)
         trainer = Trainer(config, dataset.images)
         # The run is made last, so that bad input leaves no empty folders.
-        session = cls(Run.create(config, dataset.name), trainer)
+        session = cls(Run.create(config, dataset.name), trainer, dataset)
         # From here on there is always a checkpoint, and a disk that cannot hold one is noticed at once.
         session.save_checkpoint()
         return session
@@ -262,7 +269,8 @@ class _Session:
         config = TrainConfig.from_dict(saved, **per_call)
         path = run.latest_checkpoint()
         state = load_checkpoint(path)
-        trainer = Trainer(config, load_dataset(config.dataset, config.data_dir).images)
+        dataset = load_dataset(config.dataset, config.data_dir)
+        trainer = Trainer(config, dataset.images)
         try:
             trainer.load_state_dict(state)
         except UserError as error:
@@ -270,7 +278,7 @@ class _Session:
         run.make_folders()
         run.save_config(saved)
         run.cut_metrics(trainer.step)
-        session = cls(run, trainer)
+        session = cls(run, trainer, dataset)
         session.log.load_state_dict(state["log"], trainer.device)
         return session
 
@@ -298,6 +306,8 @@ class _Session:
                     self.write_metrics(bar)
                 if trainer.step % (self.per_epoch * self.sample_every) == 0:
                     self.draw_samples()
+                if config.eval_every and trainer.step % config.eval_every == 0:
+                    self.evaluate()
                 if trainer.step % config.checkpoint_every == 0 and trainer.step < self.total_steps:
                     self.save_checkpoint()
             bar.close()
@@ -331,6 +341,16 @@ class _Session:
             if positions:
                 shown[f"L_I_{kind}"] = sum(means[f"mi_{spec.names[i]}"] for i in positions)
         bar.set_postfix({name: f"{value:.2f}" for name, value in shown.items()}, refresh=False)
+
+    def evaluate(self) -> None:
+        """Adds a row of cheap scores to metrics.jsonl, those of the vanilla GAN under `vanilla_`."""
+        from infogan.scoring import quick_scores  # imported only here: it takes seconds
+
+        scores: dict[str, float] = {"step": self.trainer.step}
+        for prefix, generator, discriminator in self.trainer.models():
+            found = quick_scores(generator, discriminator, self.trainer.spec, self.dataset)
+            scores |= {prefix + name: value for name, value in found.items()}
+        self.run.append_metrics(scores)
 
     def save_checkpoint(self) -> None:
         self.run.save_checkpoint({"name": self.run.name, **self.trainer.state_dict(), "log": self.log.state_dict()})

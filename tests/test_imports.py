@@ -30,7 +30,8 @@ MAY_IMPORT = {
     },
     "report": {"auxiliary", "datasets", "digits", "errors", "run", "scoring", "trainer"},
     "trainer": {
-        *("auxiliary", "config", "datasets", "errors", "latents", "models", "run", "runtime", "spec", "steps"),
+        *("auxiliary", "config", "datasets", "errors", "latents", "models", "run", "runtime", "scoring"),
+        *("spec", "steps"),
     },
 }
 MODULES = {path.stem: path for path in (ROOT / "infogan").glob("*.py") if path.stem != "__init__"}

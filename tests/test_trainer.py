@@ -10,6 +10,7 @@ from conftest import small_config
 
 from infogan import NonFiniteLossError, Trainer, UserError, load_nets, sample_prior, train, trainer
 from infogan.run import Run, load_checkpoint
+from infogan.scoring import quick_scores
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -119,6 +120,29 @@ def test_pictures_change_nothing_in_training(small, whole, monkeypatch):
     assert not list(without.samples.iterdir())
     assert metrics(without) == metrics(whole)
     assert_same_state(final_state(without), final_state(whole))
+
+
+def test_evaluating_changes_nothing_in_training_and_is_resumed(small, whole, few_digits):
+    evaluated = train(small(name="evaluated", **EPOCHS, eval_every=3))
+    rows = metrics(evaluated)
+    scores = [row for row in rows if "eval_mi_c1" in row]
+    assert [row for row in rows if row not in scores] == metrics(whole)
+    assert_same_state(final_state(evaluated), final_state(whole))
+
+    # Each row is what a look at the nets at that step finds.
+    assert [row["step"] for row in scores] == [3, 6]
+    names = [f"eval_{kind}" for kind in ("accuracy_c1", "nmi_c1", "mi_c1", "mi_c2", "mi_c3")]
+    assert set(scores[0]) == {"step", *names, *(f"vanilla_{name}" for name in names)}
+    half = train(small(name="half", **{**EPOCHS, "steps": 6}, eval_every=3))
+    for prefix, baseline in (("", False), ("vanilla_", True)):
+        nets = load_nets(half.latest_checkpoint(), baseline=baseline)
+        found = quick_scores(nets.generator, nets.discriminator, nets.spec, few_digits)
+        assert {prefix + name: value for name, value in found.items()}.items() <= scores[1].items()
+
+    config = small(name="half", resume=str(half.folder), **EPOCHS, eval_every=3)
+    assert metrics(train(config, {"resume": str(half.folder), "steps": 8})) == rows
+    assert (half.track_loss / "Evaluation.png").is_file()
+    assert not (whole.track_loss / "Evaluation.png").exists()
 
 
 def test_the_baseline_changes_nothing_in_training(small, whole):
