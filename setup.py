@@ -20,6 +20,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=["infogan"],
+    package_data={"infogan": ["assets/*.pt"]},
     python_requires=">=3.10",
     install_requires=[line for line in LINES if line and not line.startswith("-")],
     extras_require={
@@ -27,6 +28,8 @@ setup(
             "pytest>=8",  # tests
             "hypothesis>=6.100",  # tests over many latent specs
             "beartype>=0.18",  # checks the shapes in signatures while testing
+            "scikit-image>=0.22",  # reference for the skeletons of digits
+            "torchmetrics>=1.4",  # reference for the Fréchet distance
             "ruff>=0.6",  # style
             "pyright[nodejs]>=1.1.380",  # types
         ]

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,6 @@ from infogan.spec import Categorical, LatentSpec
 
 MAX_CATEGORIES_SHOWN = 20
 N_NOISE_ROWS = 10
-NOISE_ROWS = "noise and codes"  # the title of rows that are no category's
 N_GIF_FRAMES = 36
 GIF_FRAME_MS = 70
 DPI = 100
@@ -49,6 +48,7 @@ class Latents:
         columns: a label for each column.
         row_title: what the rows are.
         column_title: what the columns are.
+        row_code: position of the categorical code whose values, from 0, go down the rows; None for other rows.
     """
 
     z: Float[Tensor, "n z"]
@@ -57,9 +57,24 @@ class Latents:
     columns: Sequence[str]
     row_title: str = ""
     column_title: str = ""
+    row_code: int | None = None
 
 
 # Latents
+
+
+def with_digits(latents: Latents, spec: LatentSpec, code_to_digit: Mapping[str, Sequence[int | None]]) -> Latents:
+    """Returns latents whose rows of a category name its digit too, as in `3 → 7`.
+
+    Args:
+        latents: left as they are where the rows are no categories, or these have no digits.
+        spec: the latents' own.
+        code_to_digit: the digit of each category by the code's name, None without one; see `report.code_to_digit`.
+    """
+    if latents.row_code is None or not (matched := code_to_digit.get(spec.names[latents.row_code])):
+        return latents
+    digits = ["-" if digit is None else str(digit) for digit in matched]
+    return replace(latents, rows=[f"{k} → {digits[k]}" for k in range(len(latents.rows))])
 
 
 def sample_latents(spec: LatentSpec, n_columns: int = 10, seed: int = 0) -> Latents:
@@ -78,7 +93,7 @@ def sample_latents(spec: LatentSpec, n_columns: int = 10, seed: int = 0) -> Late
     z, c = z.repeat(len(values), 1), c.repeat(len(values), 1)
     c = with_code(spec, c, first, values.repeat_interleave(n_columns))
     rows, columns = _value_labels(spec, first, values), [""] * n_columns
-    return Latents(z, c, rows, columns, _describe(spec, first), "one noise per column")
+    return Latents(z, c, rows, columns, _describe(spec, first), "one noise per column", row_code=first)
 
 
 def sweep_latents(spec: LatentSpec, position: int, n_columns: int = 11, seed: int = 0) -> Latents:
@@ -93,11 +108,12 @@ def sweep_latents(spec: LatentSpec, position: int, n_columns: int = 11, seed: in
         seed: of the noise and of the codes that are not swept.
     """
     values = _shown_values(spec, position, n_columns)
-    z, c, rows, row_title = _row_latents(spec, (position,), seed)
+    z, c, rows, row_title, row_code = _row_latents(spec, (position,), seed)
     z, c = z.repeat_interleave(len(values), dim=0), c.repeat_interleave(len(values), dim=0)
     c = with_code(spec, c, position, values.repeat(len(rows)))
     columns = _value_labels(spec, position, values)
-    return Latents(z, c, rows, columns, row_title, f"{_describe(spec, position)}; one noise per row")
+    column_title = f"{_describe(spec, position)}; one noise per row"
+    return Latents(z, c, rows, columns, row_title, column_title, row_code)
 
 
 def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed: int = 0) -> Latents:
@@ -123,6 +139,7 @@ def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed:
         _value_labels(spec, along, column_values),
         _describe(spec, down),
         f"{_describe(spec, along)}; one noise for all",
+        down if isinstance(spec.codes[down], Categorical) else None,
     )
 
 
@@ -137,16 +154,16 @@ def moving_latents(spec: LatentSpec, fractions: dict[int, float], n_columns: int
         n_columns: noises.
         seed: of the noise and of the other codes.
     """
-    z, c, rows, row_title = _row_latents(spec, tuple(fractions), seed)
+    z, c, rows, row_title, row_code = _row_latents(spec, tuple(fractions), seed)
     # Each image has a noise of its own; down the rows of a category the same ones come again, to be compared.
-    n_noises = n_columns if row_title != NOISE_ROWS else n_columns * len(rows)
+    n_noises = n_columns * len(rows) if row_code is None else n_columns
     z = sample_noise(spec, n_noises, torch.Generator().manual_seed(seed)).repeat(len(rows) * n_columns // n_noises, 1)
     c = c.repeat_interleave(n_columns, dim=0)
     values = {i: quantile(spec.codes[i], torch.tensor([u])) for i, u in fractions.items()}
     for i, value in values.items():
         c = with_code(spec, c, i, value.expand(len(c)))
     shown = ", ".join(f"{spec.names[i]} = {_value_labels(spec, i, value)[0]}" for i, value in values.items())
-    return Latents(z, c, rows, [""] * n_columns, row_title, shown)
+    return Latents(z, c, rows, [""] * n_columns, row_title, shown, row_code)
 
 
 def interpolate_latents(
@@ -207,17 +224,18 @@ def _lerp(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
 
 def _row_latents(
     spec: LatentSpec, taken: tuple[int, ...], seed: int
-) -> tuple[Float[Tensor, "r z"], Float[Tensor, "r c"], list[str], str]:
-    """Returns latents for each row: the first category that is not taken goes down the rows."""
+) -> tuple[Float[Tensor, "r z"], Float[Tensor, "r c"], list[str], str, int | None]:
+    """Returns latents, labels, title and code of the rows: the first category that is not taken goes down them."""
     rng = torch.Generator().manual_seed(seed)
     free = [i for i in spec.categorical if i not in taken]
     if not free:
         z, c = sample_prior(spec, N_NOISE_ROWS, rng)
-        return z, c, [str(i + 1) for i in range(N_NOISE_ROWS)], NOISE_ROWS
+        return z, c, [str(i + 1) for i in range(N_NOISE_ROWS)], "noise and codes", None
     values = _shown_values(spec, free[0])
     # One draw of the other codes for all rows, so that rows differ by category and noise alone.
     z, c = sample_noise(spec, len(values), rng), sample_codes(spec, 1, rng).repeat(len(values), 1)
-    return z, with_code(spec, c, free[0], values), _value_labels(spec, free[0], values), _describe(spec, free[0])
+    c, rows = with_code(spec, c, free[0], values), _value_labels(spec, free[0], values)
+    return z, c, rows, _describe(spec, free[0]), free[0]
 
 
 def _shown_values(spec: LatentSpec, position: int, n: int = MAX_CATEGORIES_SHOWN) -> Float[Tensor, " n"]:
@@ -386,6 +404,8 @@ def loss_figures(
 ) -> dict[str, UInt8[np.ndarray, "height width 3"]]:
     """Returns the figures of a run's metrics by name: Generator_Loss, Discriminator_Loss, L1_Loss.
 
+    And Evaluation, where the run was evaluated as it went (`--eval-every`).
+
     Args:
         rows: of metrics.jsonl; those of a run with `--baseline` hold the vanilla GAN's under `vanilla_`.
         spec: the latents.
@@ -393,11 +413,14 @@ def loss_figures(
         gan_loss: sets where the line "D at chance" is.
     """
     at_chance = {"bce": (math.log(2), 2 * math.log(2)), "lsgan": (0.125, 0.25)}[gan_loss]
-    return {
+    figures = {
         "Generator_Loss": _loss_figure(rows, "loss_g", "generator loss", at_chance[0], title),
         "Discriminator_Loss": _loss_figure(rows, "loss_d", "discriminator loss", at_chance[1], title),
         "L1_Loss": _mi_figure(rows, spec, title),
     }
+    if any(f"eval_mi_{spec.names[0]}" in row for row in rows):
+        figures["Evaluation"] = _evaluation_figure(rows, spec, title)
+    return figures
 
 
 def _loss_figure(
@@ -429,6 +452,28 @@ def _mi_figure(rows: Sequence[dict[str, float]], spec: LatentSpec, title: str) -
     return _render(figure)
 
 
+def _evaluation_figure(
+    rows: Sequence[dict[str, float]], spec: LatentSpec, title: str
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Accuracy and NMI of the test images, where there is a category, above L_I of fresh samples."""
+    figure, panels = _new_figure(7, 3.6 * (2 if spec.categorical else 1), n_axes=2 if spec.categorical else 1)
+    for prefix, label in (("", "InfoGAN"), ("vanilla_", "vanilla GAN")):
+        for n, i in enumerate(spec.categorical):
+            name, shade = spec.names[i], 4 * n + (2 if prefix else 0)
+            _plot(panels[0], rows, f"{prefix}eval_accuracy_{name}", f"{label}, {name}: accuracy", f"C{shade}")
+            _plot(panels[0], rows, f"{prefix}eval_nmi_{name}", f"{label}, {name}: NMI", f"C{shade + 1}")
+        for n, name in enumerate(spec.names):
+            shade = 2 * n + (1 if prefix else 0)
+            _plot(panels[-1], rows, f"{prefix}eval_mi_{name}", f"{label}, {name}", f"C{shade}")
+    if spec.categorical:
+        panels[0].set_ylim(0, 1)
+        _finish(panels[0], title, "clustering of test images")
+    panels[-1].axhline(0, color="0.8", linewidth=0.8)
+    panels[-1].set_ylim(bottom=max(panels[-1].get_ylim()[0], -1.0))  # as in the figure of training
+    _finish(panels[-1], title, "L_I on fresh samples (nats)")
+    return _render(figure)
+
+
 def _plot(axes: Any, rows: Sequence[dict[str, float]], key: str, label: str, color: str) -> None:
     points = [(row["step"], row[key]) for row in rows if key in row]
     if points:
@@ -441,3 +486,71 @@ def _finish(axes: Any, title: str, y_label: str) -> None:
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
+
+
+# Scores
+
+
+def confusion_figure(clusterings: dict[str, dict[str, Any]], title: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns the images of each category and class, for each categorical code a panel.
+
+    The categories are in the order of the classes that they are matched to, so that what agrees is on the diagonal;
+    those without a match come last. The shade is the share of the class that falls into the category.
+
+    Args:
+        clusterings: by the code's name; of each `confusion`, `code_to_digit` and `accuracy`.
+        title: above.
+    """
+    n_rows = max(len(clustering["confusion"]) for clustering in clusterings.values())
+    figure, panels = _new_figure(7, len(clusterings) * (1.3 + 0.36 * n_rows), n_axes=len(clusterings))
+    for axes, (name, clustering) in zip(panels, clusterings.items(), strict=True):
+        matched = clustering["code_to_digit"]
+        order = sorted(range(len(matched)), key=lambda k: (matched[k] is None, matched[k] or 0, k))
+        counts = np.asarray(clustering["confusion"])[order]
+        shares = counts / counts.sum(axis=0).clip(min=1)
+        texts = [[str(count) if count else "" for count in row] for row in counts.tolist()]
+        rows = [f"{k} → {'-' if matched[k] is None else matched[k]}" for k in order]
+        _draw_matrix(axes, shares, texts, rows, [str(k) for k in range(counts.shape[1])], "Blues", (0, 1))
+        axes.set_title(f"{title}: accuracy {clustering['accuracy']:.3f}", fontsize=11)
+        axes.set_xlabel("class of the test image")
+        axes.set_ylabel(f"category of {name} → class")
+    return _render(figure)
+
+
+def factors_figure(
+    panels: dict[str, dict[str, list[float | None]]], attributes: Sequence[str], title: str
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns heat maps of the partial correlations of codes (rows) with attributes (columns).
+
+    Args:
+        panels: by what was measured, by the code's name; None where there is no correlation.
+        attributes: names of the columns.
+        title: above.
+    """
+    n_rows = sum(len(table) for table in panels.values())
+    figure, all_axes = _new_figure(7, 1.1 * len(panels) + 0.45 * n_rows, n_axes=len(panels))
+    for axes, (where, table) in zip(all_axes, panels.items(), strict=True):
+        values = np.array([[np.nan if r is None else r for r in row] for row in table.values()])
+        texts = [["-" if np.isnan(r) else f"{r:.2f}" for r in row] for row in values]
+        _draw_matrix(axes, values, texts, list(table), attributes, "RdBu_r", (-1, 1))
+        axes.set_title(f"{title}: partial correlation, {where}", fontsize=11)
+    return _render(figure)
+
+
+def _draw_matrix(
+    axes: Any,
+    values: Float[np.ndarray, "rows columns"],
+    texts: Sequence[Sequence[str]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    colours: str,
+    limits: tuple[float, float],
+) -> None:
+    axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0, labelsize=9)
+    for y, line in enumerate(texts):
+        for x, text in enumerate(line):
+            dark = abs(values[y, x]) > 0.6 * limits[1]  # False for NaN
+            axes.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")

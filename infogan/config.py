@@ -126,6 +126,12 @@ class TrainConfig:
         **_at_least(1),
     )
     checkpoint_every: int = option(1000, "steps between checkpoints", may_change=True, **_at_least(1))
+    eval_every: int = option(
+        0,
+        "steps between cheap evaluations: clustering of test images, L_I on fresh samples (0: none)",
+        may_change=True,
+        **_at_least(0),
+    )
     log_every: int = option(25, "steps averaged in each row of metrics.jsonl", **_at_least(1))
 
     def __post_init__(self) -> None:

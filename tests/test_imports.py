@@ -21,8 +21,17 @@ MAY_IMPORT = {
     "steps": {"config", "errors", "losses", "models", "spec"},
     "run": {"config", "errors"},
     "auxiliary": {"errors", "latents", "runtime", "spec"},
+    "digits": {"errors"},
+    "evaluation": {"errors"},
+    "classifier": {"datasets", "errors", "run"},
+    "scoring": {
+        *("auxiliary", "classifier", "datasets", "digits", "evaluation", "latents", "losses", "models"),
+        *("runtime", "spec"),
+    },
+    "report": {"auxiliary", "datasets", "digits", "errors", "run", "scoring", "trainer"},
     "trainer": {
-        *("auxiliary", "config", "datasets", "errors", "latents", "models", "run", "runtime", "spec", "steps"),
+        *("auxiliary", "config", "datasets", "errors", "latents", "models", "run", "runtime", "scoring"),
+        *("spec", "steps"),
     },
 }
 MODULES = {path.stem: path for path in (ROOT / "infogan").glob("*.py") if path.stem != "__init__"}

@@ -16,7 +16,8 @@ def test_the_library_example_runs_as_it_stands(tmp_path, monkeypatch):
 
 
 def test_every_flag_shown_exists(script):
-    known = script("train.py", "--help").stdout + script("interpolate.py", "--help").stdout
+    names = ("train.py", "interpolate.py", "evaluate.py", "train_classifier.py")
+    known = "".join(script(name, "--help").stdout for name in names)
     commands = re.findall(r"python scripts/\S+\.py[^\n`]*", README)
     assert len(commands) > 5
     for flag in {flag for command in commands for flag in re.findall(r"--[a-z][a-z-]*", command)}:

@@ -35,6 +35,20 @@ def only_line(finished, code=2):
         ("train.py", ["--dataset", "cifar"], "error: argument --dataset: invalid choice: 'cifar'"),
         ("interpolate.py", ["--columns", "1"], "error: --columns: expected 2 to 100, got 1"),
         ("interpolate.py", ["--category", "blend"], "error: argument --category: invalid choice: 'blend'"),
+        ("evaluate.py", ["--n-samples", "99"], "error: --n-samples: expected at least 100, got 99"),
+        ("evaluate.py", ["--seed", "-1"], "error: --seed: expected at least 0, got -1"),
+        ("evaluate.py", ["--report", "runs/a", "--bar", "95"], "error: --bar: expected a number in [0, 1], got 95.0"),
+        (
+            "evaluate.py",
+            ["--markdown", "report.md"],
+            "error: --markdown: expected with --report, got 'report.md' alone",
+        ),
+        (
+            "evaluate.py",
+            ["runs/a", "--report", "runs/b"],
+            "error: --report: expected runs alone, got a run to evaluate",
+        ),
+        ("evaluate.py", ["--json", "nowhere/x.json"], "error: --json: expected a file in a folder that exists, got"),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_code_2_without_torch(script, tmp_path, name, flags, message):
@@ -49,6 +63,7 @@ def test_help_and_dry_run_need_no_torch(script, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     assert script("train.py", "--help", env=env).returncode == 0
     assert script("interpolate.py", "--help", env=env).returncode == 0
+    assert script("evaluate.py", "--help", env=env).returncode == 0
     finished = script("train.py", "--dry-run", "--preset", "paper", "--seed", 7, cwd=tmp_path, env=env)
     assert finished.returncode == 0
     assert "seed = 7" in finished.stdout.splitlines()

@@ -10,6 +10,7 @@ from conftest import small_config
 
 from infogan import NonFiniteLossError, TrainConfig, Trainer, UserError, load_nets, sample_prior, train, trainer
 from infogan.run import Run, load_checkpoint
+from infogan.scoring import quick_scores
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -30,7 +31,7 @@ def leaves(value, path=""):
 
 
 # What may differ between equal runs; beartype, which checks signatures here, draws from Python's generator.
-NOT_COMPARED = ("/log/seconds", "/name", "/config/name", "/config/steps", "/rng/python", "/config/checkpoint_every")
+NOT_COMPARED = ("/log/seconds", "/name", "/config/name", "/config/steps", "/config/eval_every", "/rng/python")
 
 
 def assert_same_state(a, b):
@@ -120,6 +121,29 @@ def test_pictures_change_nothing_in_training(small, whole, monkeypatch):
     assert_same_state(final_state(without), final_state(whole))
 
 
+def test_evaluating_changes_nothing_in_training_and_is_resumed(small, whole, few_digits):
+    evaluated = train(small(name="evaluated", **EPOCHS, eval_every=3))
+    rows = metrics(evaluated)
+    scores = [row for row in rows if "eval_mi_c1" in row]
+    assert [row for row in rows if row not in scores] == metrics(whole)
+    assert_same_state(final_state(evaluated), final_state(whole))
+
+    # Each row is what a look at the nets at that step finds.
+    assert [row["step"] for row in scores] == [3, 6]
+    names = [f"eval_{kind}" for kind in ("accuracy_c1", "nmi_c1", "mi_c1", "mi_c2", "mi_c3")]
+    assert set(scores[0]) == {"step", *names, *(f"vanilla_{name}" for name in names)}
+    half = train(small(name="half", **{**EPOCHS, "steps": 6}, eval_every=3))
+    for prefix, baseline in (("", False), ("vanilla_", True)):
+        nets = load_nets(half.latest_checkpoint(), baseline=baseline)
+        found = quick_scores(nets.generator, nets.discriminator, nets.spec, few_digits)
+        assert {prefix + name: value for name, value in found.items()}.items() <= scores[1].items()
+
+    config = small(name="half", resume=str(half.folder), **EPOCHS, eval_every=3)
+    assert metrics(train(config, {"resume": str(half.folder), "steps": 8})) == rows
+    assert (half.track_loss / "Evaluation.png").is_file()
+    assert not (whole.track_loss / "Evaluation.png").exists()
+
+
 def test_the_baseline_changes_nothing_in_training(small, whole):
     alone = train(small(name="alone", **{**EPOCHS, "baseline": False}))
     kept = [{name: value for name, value in row.items() if "vanilla" not in name} for row in metrics(whole)]
@@ -184,7 +208,7 @@ def test_a_state_of_other_images_is_refused(small, digits):
 def test_a_checkpoint_s_name_cannot_lead_out_of_the_folder(whole, tmp_path):
     state = final_state(whole)
     torch.save({**state, "name": "../../evil"}, tmp_path / "evil.pt")
-    with pytest.raises(UserError, match=r"evil\.pt is not a whole checkpoint: --name: expected a folder's name"):
+    with pytest.raises(UserError, match=r"evil\.pt: --name: expected a folder's name"):
         load_nets(tmp_path / "evil.pt")
     torch.save({name: value for name, value in state.items() if name != "config"}, tmp_path / "part.pt")
     with pytest.raises(UserError, match=r"part\.pt is not a whole checkpoint"):

@@ -1,0 +1,254 @@
+"""A small digit classifier: the judge of samples, and the space of the Fréchet digit distance.
+
+It is trained once by `scripts/train_classifier.py` on the 60,000 training digits of MNIST, frozen, and
+shipped as package data. Its labels are used to judge samples, never to train an InfoGAN.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from infogan.datasets import to_unit_range
+from infogan.errors import NonFiniteLossError, UserError
+from infogan.run import write_atomically
+
+N_DIGITS = 10
+FEATURE_DIM = 64
+IMAGE_SIZE_PX = 28
+
+
+class DigitClassifier(nn.Module):
+    """Class scores and penultimate activations of a grey 28x28 digit: 76,530 parameters.
+
+    Input contract of every method: NCHW, 1x28x28, float32 in [-1, 1] (ink towards +1), on the device of the
+    weights; the input is not changed.
+
+    Attributes:
+        sha256: Hexadecimal SHA-256 of the weight file when built by `load_digit_classifier`, else None. It
+            names the feature space, so that every Fréchet digit distance can say in which one it was
+            measured.
+    """
+
+    sha256: str | None = None
+
+    def __init__(self) -> None:
+        """Builds the net with PyTorch's default initialisation, from the global random state."""
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Conv2d(1, 24, 5, padding=2, bias=False),
+            nn.BatchNorm2d(24),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(24, 48, 3, padding=1, bias=False),
+            nn.BatchNorm2d(48),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(48, 64, 3, padding=1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64 * 3 * 3, FEATURE_DIM, bias=False),
+            nn.BatchNorm1d(FEATURE_DIM),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(FEATURE_DIM, N_DIGITS)
+
+    def features(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 64"]:
+        """Returns the penultimate activations (64 numbers, each >= 0, no unit).
+
+        This is the space of the "Fréchet digit distance" and of precision, recall, density and coverage. A
+        distance measured here is not an Inception FID and is never called one.
+
+        Raises:
+            UserError: If an image is not 1x28x28.
+        """
+        if x.shape[1:] != (1, IMAGE_SIZE_PX, IMAGE_SIZE_PX):
+            raise UserError(f"x must be (n, 1, 28, 28), got {tuple(x.shape)}")
+        return self.trunk(x)
+
+    def logits(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 10"]:
+        """Returns the ten class scores before softmax (nats, up to a constant per image)."""
+        return self.head(self.features(x))
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 10"]:
+        """Returns `logits(x)`."""
+        return self.logits(x)
+
+
+def load_digit_classifier(path: Path | None = None, device: torch.device | str = "cpu") -> DigitClassifier:
+    """Returns the frozen digit classifier: evaluation mode, no gradients to its weights, `sha256` set.
+
+    Args:
+        path: Weight file written by `save_digit_classifier`; None reads the one shipped with the package.
+        device: Where to put the weights.
+
+    Raises:
+        UserError: If the weight file cannot be read; the message names the command that writes it.
+    """
+    source = resources.files("infogan") / "assets" / "digit_classifier.pt" if path is None else path
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise UserError(f"{source}: no weights; python scripts/train_classifier.py writes them") from error
+    classifier = DigitClassifier()
+    classifier.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    classifier.sha256 = hashlib.sha256(content).hexdigest()
+    return classifier.requires_grad_(False).eval().to(device)
+
+
+def save_digit_classifier(classifier: DigitClassifier, path: Path) -> str:
+    """Writes the weights whole or not at all, and returns the SHA-256 of the file.
+
+    The same weights written by the same PyTorch give the same bytes, whatever the file is called.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    # Through memory: PyTorch writes the file's own name into an archive that it opens itself, so a temporary
+    # name would change the hash.
+    buffer = io.BytesIO()
+    torch.save({name: value.cpu().contiguous() for name, value in classifier.state_dict().items()}, buffer)
+    content = buffer.getvalue()
+    write_atomically(path, lambda file: file.write(content), "--out")
+    return hashlib.sha256(content).hexdigest()
+
+
+@torch.no_grad()
+def classifier_accuracy(
+    classifier: DigitClassifier,
+    images: UInt8[Tensor, "n 1 28 28"],
+    labels: Int[Tensor, " n"],
+    batch_size: int = 1000,
+) -> float:
+    """Returns the share of images whose largest logit is the label: 1 when perfect, about 0.1 at chance.
+
+    Args:
+        classifier: In evaluation mode; not changed.
+        images: uint8 0..255, on any device.
+        labels: The true digits, 0..9.
+        batch_size: Images per forward pass; has no effect on the result.
+
+    Raises:
+        UserError: If there are no images.
+    """
+    if len(images) == 0:
+        raise UserError("images must hold at least one image, got 0")
+    device = next(classifier.parameters()).device
+    hits = sum(
+        int((classifier.logits(to_unit_range(x.to(device))).argmax(1) == y.to(device)).sum())
+        for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True)
+    )
+    return hits / len(images)
+
+
+def random_affine(x: Float[Tensor, "n 1 h w"], generator: torch.Generator) -> Float[Tensor, "n 1 h w"]:
+    """Returns each image rotated, scaled, sheared and shifted by its own small random amount.
+
+    Rotation is uniform in ±10 degrees, scale in ±10%, horizontal shear in ±0.15, shift in ±2 of 28 pixels
+    along each axis; bilinear interpolation, and background (-1) outside.
+
+    Args:
+        x: NCHW, [-1, 1], on any device; not changed.
+        generator: A CPU generator, advanced by 6 n uniform draws, so that a seed gives the same augmentation
+            on every device.
+    """
+    n = len(x)
+    angle, scale_x, scale_y, shear, shift_x, shift_y = torch.rand(6, n, generator=generator).mul(2).sub(1)
+    cos, sin = torch.cos(angle * torch.pi / 18), torch.sin(angle * torch.pi / 18)
+    scale_x, scale_y, shear = 1 + 0.1 * scale_x, 1 + 0.1 * scale_y, 0.15 * shear
+    # affine_grid wants the map from output to input: rotation after shear after scale.
+    row_x = torch.stack([cos * scale_x, (cos * shear - sin) * scale_y, shift_x / 7], 1)
+    row_y = torch.stack([sin * scale_x, (sin * shear + cos) * scale_y, shift_y / 7], 1)
+    theta = torch.stack([row_x, row_y], 1).to(x.device)  # (n, 2, 3); a unit is half the image, 14 px
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    # grid_sample fills with 0, so the background is moved there first.
+    return F.grid_sample(x + 1, grid, align_corners=False) - 1
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch of training did.
+
+    Attributes:
+        epoch: From 1.
+        loss_nats: Mean cross-entropy of the augmented training images during the epoch (nats; ln 10 at
+            chance).
+        learning_rate: That of the epoch's last update.
+    """
+
+    epoch: int
+    loss_nats: float
+    learning_rate: float
+
+
+def train_digit_classifier(
+    classifier: DigitClassifier,
+    images: UInt8[Tensor, "n 1 28 28"],
+    labels: Int[Tensor, " n"],
+    *,
+    epochs: int,
+    seed: int,
+    batch_size: int = 128,
+    peak_learning_rate: float = 4e-3,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> None:
+    """Trains `classifier` in place and leaves it in evaluation mode.
+
+    AdamW under a one-cycle schedule on augmented images, cross-entropy, no choice among epochs: the last one
+    is the result, so that no test label can leak into it. Deterministic on a CPU by `seed`, the initial
+    weights and the number of threads; the global random state is neither read nor changed.
+
+    Args:
+        classifier: Trained where its weights are.
+        images: uint8 0..255; at least `batch_size` of them. The last, smaller batch of an epoch is dropped.
+        labels: Digits 0..9.
+        epochs: Passes over the images, 1 or more.
+        seed: Order of the images and their augmentation.
+        batch_size: Images per update.
+        peak_learning_rate: Reached after 30% of the updates, then lowered along a cosine to almost 0.
+        on_epoch: Called after each epoch, to show it.
+
+    Raises:
+        UserError: If there are fewer images than a batch, or epochs is below 1.
+        NonFiniteLossError: If the loss of an epoch is not finite.
+    """
+    if epochs < 1:
+        raise UserError(f"epochs must be 1 or more, got {epochs}")
+    n_batches = len(images) // batch_size
+    if n_batches == 0:
+        raise UserError(f"images must hold at least one batch of {batch_size}, got {len(images)}")
+    device = next(classifier.parameters()).device
+    images, labels = images.to(device), labels.to(device).long()
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak_learning_rate, total_steps=epochs * n_batches + 1)
+    classifier.train()
+    for epoch in range(1, epochs + 1):
+        order = torch.randperm(len(images), generator=generator).to(device)
+        loss_sum = torch.zeros((), device=device)
+        for batch in order[: n_batches * batch_size].split(batch_size):
+            x = random_affine(to_unit_range(images[batch]), generator)
+            loss = F.cross_entropy(classifier.logits(x.to(memory_format=torch.channels_last)), labels[batch])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            loss_sum += loss.detach()
+        loss_nats = loss_sum.item() / n_batches
+        if not math.isfinite(loss_nats):
+            raise NonFiniteLossError(f"the loss of epoch {epoch} is {loss_nats}")
+        if on_epoch is not None:
+            on_epoch(EpochReport(epoch, loss_nats, optimizer.param_groups[0]["lr"]))
+    classifier.eval()

@@ -1,0 +1,227 @@
+"""Factors of a grey digit image: measure them as Morpho-MNIST does.
+
+The definitions are those of Castro et al. 2019, "Morpho-MNIST: Quantitative Assessment and Diagnostics for
+Representation Learning" (JMLR 20), and reproduce the attributes released with it. They hold for white ink on
+black; nothing here knows which digit it sees.
+
+Shapes: `n` images, `h w` their pixels, `H W` = 4h 4w the pixels of the enlarged image.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from jaxtyping import Bool, Float, Num, UInt8
+from scipy import ndimage
+
+from infogan.errors import UserError
+
+ATTRIBUTES = ("area", "length", "thickness", "slant", "width", "height")
+ATTRIBUTE_UNITS = ("px²", "px", "px", "rad", "px", "px")
+
+_SCALE = 4  # enlargement before the outline is drawn
+_TAIL = 0.01  # share of the ink left outside on each side of the bounding parallelogram
+_CHUNK = 250  # images at a time: about 110 MiB of work space at 28x28
+
+
+def measure_digits(images: Num[np.ndarray, "n h w"]) -> Float[np.ndarray, "n 6"]:
+    """Returns area, length, thickness, slant, width and height of each image, in the order of `ATTRIBUTES`.
+
+    Each image is enlarged by 4 (cubic, smoothed), and its outline drawn halfway between its darkest and its
+    brightest pixel. Then, in pixels of the original image:
+
+    - area (px²): pixels inside the outline.
+    - length (px): length of the skeleton (medial axis), 1 per step along an axis and √2 per diagonal.
+    - thickness (px): twice the mean distance from the skeleton to the outline.
+    - slant (radians, in (-π/2, π/2)): arctan(-u11/u02) of the grey image's central moments; positive leans to
+      the right, as italics do.
+    - width (px): between the 1% and 99% quantiles of the ink along a row, after undoing the slant.
+    - height (px): between the 1% and 99% quantiles of the ink along a column.
+
+    An image's row depends on that image alone, not on its batch, and is the same on every run. 10,000 images
+    of 28x28 take about 20 seconds on one core.
+
+    Args:
+        images: uint8 grey levels 0..255, ink bright; not changed. A side must be 2 pixels or more.
+
+    Returns:
+        float64; a row of NaN for an image that is of a single grey level once enlarged (blank, or with a
+        difference too faint to survive the smoothing), and so has no outline.
+
+    Raises:
+        UserError: If the images are not uint8, or a side is shorter than 2 pixels.
+
+    Source: Castro et al. 2019 and its released measurements. What reproduces those measurements is the
+        Catmull-Rom kernel (the spline of today's scikit-image gives the first digit 0.1% less area and 4%
+        less length), and ties between skeleton pixels broken by NumPy's legacy generator, seeded with 0 for
+        every image. Deviation: NaN for a blank image, where theirs divides by zero.
+    """
+    n, h, w = images.shape
+    if images.dtype != np.uint8:
+        raise UserError(f"images must be uint8, got {images.dtype}")
+    if min(h, w) < 2:
+        raise UserError(f"images must have sides of 2 pixels or more, got {h}x{w}")
+    attributes = np.full((n, len(ATTRIBUTES)), np.nan)
+    for start in range(0, n, _CHUNK):
+        grey = _enlarge(images[start : start + _CHUNK])
+        drawn = np.flatnonzero(grey.max((1, 2)) > grey.min((1, 2)))
+        attributes[start + drawn] = _measure_drawn(grey[drawn])
+    return attributes
+
+
+def _measure_drawn(grey: UInt8[np.ndarray, "n H W"]) -> Float[np.ndarray, "n 6"]:
+    """Returns the attributes of enlarged images, each of which has at least two grey levels."""
+    if len(grey) == 0:
+        return np.empty((0, len(ATTRIBUTES)))
+    low, high = grey.min((1, 2), keepdims=True), grey.max((1, 2), keepdims=True)
+    inside = grey >= low + 0.5 * (high - low)
+    distance = np.empty(inside.shape)
+    for i, outline in enumerate(inside):
+        ndimage.distance_transform_edt(outline, distances=distance[i])
+    skeleton = _medial_axis(inside, distance)
+
+    area = inside.sum((1, 2)) / _SCALE**2
+    straight = _pairs(skeleton, 0, 1) + _pairs(skeleton, 1, 0)
+    diagonal = _pairs(skeleton, 1, 1) + _pairs(skeleton[:, :, ::-1], 1, 1)
+    length = (straight + np.sqrt(2) * diagonal) / _SCALE
+    thickness = 2 * (distance * skeleton).sum((1, 2)) / skeleton.sum((1, 2)) / _SCALE
+    slant, width, height = _slant_and_extent(grey)
+    return np.stack([area, length, thickness, slant, width, height], axis=1)
+
+
+def _pairs(mask: Bool[np.ndarray, "n H W"], down: int, right: int) -> Float[np.ndarray, " n"]:
+    """Returns how many pixels of each mask have a neighbour `down` below and `right` of them."""
+    height, width = mask.shape[1:]
+    return (mask[:, down:, right:] & mask[:, : height - down, : width - right]).sum((1, 2)).astype(float)
+
+
+@cache
+def _cubic_matrix(size: int) -> Float[np.ndarray, "H h"]:
+    """Returns the matrix that enlarges a line of `size` pixels by 4 with the Catmull-Rom cubic.
+
+    Pixel centres are aligned, and the line is mirrored at its end pixels.
+    """
+    position = (np.arange(_SCALE * size) + 0.5) / _SCALE - 0.5
+    first = np.floor(position).astype(int)
+    t = position - first
+    weights = 0.5 * np.stack(
+        [
+            -t + 2 * t**2 - t**3,
+            2 - 5 * t**2 + 3 * t**3,
+            t + 4 * t**2 - 3 * t**3,
+            -(t**2) + t**3,
+        ]
+    )
+    matrix = np.zeros((_SCALE * size, size))
+    for tap in range(4):
+        source = np.abs(first + tap - 1) % (2 * size - 2)
+        source = np.minimum(source, 2 * size - 2 - source)
+        np.add.at(matrix, (np.arange(_SCALE * size), source), weights[tap])
+    return matrix
+
+
+def _enlarge(images: UInt8[np.ndarray, "n h w"]) -> UInt8[np.ndarray, "n H W"]:
+    """Returns the images enlarged by 4: cubic, cut to the image's own range, smoothed, whole grey levels."""
+    rows, columns = _cubic_matrix(images.shape[1]), _cubic_matrix(images.shape[2])
+    large = rows @ images.astype(float) @ columns.T
+    low, high = images.min((1, 2), keepdims=True), images.max((1, 2), keepdims=True)
+    np.clip(large, low, high, out=large)
+    sigma = 2 * _SCALE / 6  # a Gaussian over the span of one original pixel
+    return ndimage.gaussian_filter(large, (0, sigma, sigma), mode="reflect").astype(np.uint8)
+
+
+@cache
+def _keep_table() -> Bool[np.ndarray, " 512"]:
+    """Return, for each 3x3 pattern, whether the skeleton keeps its centre.
+
+    It does where taking the centre away changes the number of 8-connected parts, or where there are fewer
+    than three pixels. Bit 3 r + c of the index is the pixel in row r and column c.
+    """
+    eight_connected = np.ones((3, 3))
+    keep = np.zeros(512, dtype=bool)
+    for index in range(512):
+        pattern = (index >> np.arange(9) & 1).astype(bool).reshape(3, 3)
+        ring = pattern.copy()
+        ring[1, 1] = False
+        parts, parts_without = np.empty((2, 3, 3), dtype=np.int32)
+        ndimage.label(pattern, eight_connected, output=parts)
+        ndimage.label(ring, eight_connected, output=parts_without)
+        keep[index] = pattern[1, 1] and (parts.max() != parts_without.max() or pattern.sum() < 3)
+    return keep
+
+
+def _medial_axis(inside: Bool[np.ndarray, "n H W"], distance: Float[np.ndarray, "n H W"]) -> Bool[np.ndarray, "n H W"]:
+    """Returns the skeleton of each shape: the ridge of its distance map, as connected as the shape.
+
+    The pixels of a shape are visited once, from the outline inwards, those with the most neighbours first,
+    and taken away unless `_keep_table` says no. The t-th pixels of all shapes are visited together, which is
+    what makes it fast: scikit-image's `medial_axis`, which gives the same skeleton, needs 20 ms an image.
+    """
+    n, height, width = inside.shape
+    # A frame of background, so that every pixel has eight neighbours.
+    padded = np.pad(inside, ((0, 0), (1, 1), (1, 1))).astype(np.uint8)
+    stride = width + 2
+    offsets = np.array([stride * down + right for down in (-1, 0, 1) for right in (-1, 0, 1)])
+    bits = 2 ** np.arange(9)
+    # Foreground pixels of each 3x3 neighbourhood, 0..9.
+    around = np.zeros(inside.shape, dtype=np.int8)
+    for r in range(3):
+        for c in range(3):
+            around += padded[:, r : r + height, c : c + width].view(np.int8)
+
+    counts = inside.sum((1, 2))
+    # (n, longest): flat index into `padded` of the pixel that each image visits at each step.
+    visits = np.zeros((n, counts.max()), dtype=np.intp)
+    for i in range(n):
+        y, x = np.nonzero(inside[i])
+        tie = np.random.RandomState(0).permutation(counts[i])
+        order = np.lexsort((tie, -around[i, y, x], distance[i, y, x]))
+        visits[i, : counts[i]] = (i * (height + 2) + y[order] + 1) * stride + x[order] + 1
+
+    # Longest first, so that the images still at work are always the first ones.
+    longest_first = np.argsort(-counts, kind="stable")
+    visits = np.ascontiguousarray(visits[longest_first].T)
+    at_work = np.searchsorted(-counts[longest_first], -np.arange(len(visits)), side="left")
+    keep = _keep_table().astype(np.uint8)
+    flat = padded.reshape(-1)
+    for step, centre in enumerate(visits):
+        centre = centre[: at_work[step]]
+        pattern = flat[centre[:, None] + offsets] @ bits
+        flat[centre] = keep[pattern]
+    return padded[:, 1:-1, 1:-1].astype(bool)
+
+
+def _slant_and_extent(
+    grey: UInt8[np.ndarray, "n H W"],
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Returns slant (radians), width and height (original pixels), from moments and quantiles of the ink."""
+    n, height, width = grey.shape
+    ink = grey.astype(float)
+    by_row, by_column = ink.sum(2), ink.sum(1)
+    total = by_row.sum(1)
+    y, x = np.arange(height), np.arange(width)
+    mean_y, mean_x = by_row @ y / total, by_column @ x / total
+    u02 = by_row @ y**2 / total - mean_y**2
+    u11 = (ink @ x * y).sum(1) / total - mean_x * mean_y
+    # Ink within one row of pixels leans nowhere; two rows have a variance far above this bound.
+    shear = np.divide(u11, u02, out=np.zeros(n), where=u02 > 1e-6)
+
+    # Where each inked pixel's row, slid back by the shear, puts its centre; a bound at t has it on its left
+    # if it is smaller than t.
+    image, row, column = np.nonzero(grey)
+    upright = column + 0.5 - shear[image] * (row - mean_y[image])
+    bound = np.clip(np.floor(upright).astype(int) + 1, 0, width)
+    cell = image * (width + 1) + bound
+    cells = np.bincount(cell, weights=ink[image, row, column], minlength=n * (width + 1))
+    upright_cdf = np.cumsum(cells.reshape(n, width + 1)[:, :width], axis=1) / total[:, None]
+    above = np.concatenate([np.zeros((n, 1)), by_row[:, :-1]], axis=1)
+    height_cdf = np.cumsum(above, axis=1) / total[:, None]
+    return -np.arctan(shear), _ink_span(upright_cdf) / _SCALE, _ink_span(height_cdf) / _SCALE
+
+
+def _ink_span(cdf: Float[np.ndarray, "n bounds"]) -> Float[np.ndarray, " n"]:
+    """Returns the distance between the tail quantiles of each row, whose bounds are 0, 1, 2 and so on."""
+    bounds = np.arange(cdf.shape[1])
+    quantiles = [np.interp([_TAIL, 1 - _TAIL], row, bounds) for row in cdf]
+    return np.diff(quantiles, axis=1)[:, 0]

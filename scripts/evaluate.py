@@ -1,0 +1,92 @@
+"""Says in numbers what a run learned, or what many seeds did: python scripts/evaluate.py --help"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
+
+from infogan.config import make_parser
+from infogan.errors import UserError, run_script
+
+LEAST_SAMPLES = 100
+
+
+def parse_flags() -> argparse.Namespace:
+    parser = make_parser(
+        "Measure what a run learned, on images and labels that it never saw: L_I of each code, clustering, what each "
+        "code controls, image quality. Or, with --report, put the evaluations of many runs into one table."
+    )
+    parser.add_argument("run", nargs="?", help="a run, as in runs/<name>, or a .pt file (default: the newest run)")
+    parser.add_argument("--data-dir", default="data", help="folder of the IDX files (default: data)")
+    parser.add_argument("--out-dir", default=".", help="folder of runs/ and samples/ (default: .)")
+    parser.add_argument("--json", type=Path, help="file of the measures (default: runs/<name>/evaluation.json)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn (default: 0)")
+    parser.add_argument("--n-samples", type=int, default=10_000, help="fresh samples to measure (default: 10000)")
+    parser.add_argument("--report", nargs="+", metavar="RUN", help="evaluated runs to put into one table")
+    parser.add_argument("--bar", type=float, default=0.95, help="accuracy that a run should reach (default: 0.95)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="with --report: also write it as Markdown")
+    flags = parser.parse_args()
+    for name, least in (("seed", 0), ("n_samples", LEAST_SAMPLES)):
+        if getattr(flags, name) < least:
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag}: expected at least {least}, got {getattr(flags, name)}")
+    if not 0 <= flags.bar <= 1:
+        raise UserError(f"--bar: expected a number in [0, 1], got {flags.bar}")
+    if flags.report is None and flags.markdown is not None:
+        raise UserError(f"--markdown: expected with --report, got {str(flags.markdown)!r} alone")
+    if flags.report is not None and (flags.run is not None or flags.json is not None):
+        raise UserError("--report: expected runs alone, got a run to evaluate or --json as well")
+    for name in ("json", "markdown"):
+        file = getattr(flags, name)
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            raise UserError(f"--{name}: expected a file in a folder that exists, got {str(file)!r}")
+    return flags
+
+
+def evaluate(flags: argparse.Namespace) -> None:
+    from infogan.report import (
+        describe_evaluation,
+        draw_evaluation,
+        evaluate_checkpoint,
+        evaluation_path,
+        save_evaluation,
+    )
+    from infogan.run import Run, find_checkpoint
+    from infogan.runtime import make_deterministic, resolve_device
+
+    device = resolve_device(flags.device)
+    checkpoint = find_checkpoint(flags.run, flags.out_dir, "run")
+    make_deterministic()
+    evaluation = evaluate_checkpoint(checkpoint, flags.data_dir, device, flags.seed, flags.n_samples)
+    path = flags.json or evaluation_path(checkpoint)
+    save_evaluation(evaluation, path)
+    print(describe_evaluation(evaluation), end="\n\n")
+    for picture in draw_evaluation(evaluation, Run(Path(flags.out_dir), evaluation["run"]).make_samples_folder()):
+        print(picture)
+    print(path)
+
+
+def report(flags: argparse.Namespace) -> None:
+    from infogan.report import read_evaluation, report_notes, report_tables
+    from infogan.run import write_atomically
+
+    evaluations = [read_evaluation(run, "--report") for run in flags.report]
+    tables, notes = report_tables(evaluations, flags.bar), report_notes(evaluations)
+    print("\n\n".join([*(table.plain() for table in tables), *notes]))
+    if flags.markdown is not None:
+        content = "\n\n".join([*(table.markdown() for table in tables), *notes]) + "\n"
+        write_atomically(flags.markdown, lambda file: file.write(content.encode()), "--markdown")
+
+
+def main() -> None:
+    flags = parse_flags()
+    # Neither imports torch before the flags are right: it takes seconds.
+    (evaluate if flags.report is None else report)(flags)
+
+
+if __name__ == "__main__":
+    run_script(main)

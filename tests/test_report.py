@@ -1,0 +1,315 @@
+"""evaluation.json: what is in it, what it is made from, and the tables over runs, with figures worked by hand."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_config
+
+from infogan import LatentSpec, UserError, auxiliary, load_nets, report, scoring, train
+from infogan.datasets import load_scored_dataset
+from infogan.report import (
+    code_to_digit,
+    describe_evaluation,
+    evaluate_checkpoint,
+    evaluation_path,
+    read_evaluation,
+    report_notes,
+    report_tables,
+    save_evaluation,
+)
+from infogan.runtime import rng_state, set_rng_state
+from infogan.scoring import FreshQ
+
+TINY_Q = FreshQ(width=4, n_images=128, epochs=1, batch_size=64)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_sweeps():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "N_SWEEP_ROWS", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of a few steps on real digits, with a vanilla GAN beside it."""
+    before = rng_state()
+    run = train(small_config(tmp_path_factory.mktemp("runs"), name="tiny", baseline=True))
+    set_rng_state(before)
+    torch.use_deterministic_algorithms(False)
+    return run
+
+
+@pytest.fixture(scope="module")
+def evaluation(trained, tmp_path_factory):
+    path = trained.latest_checkpoint()
+    nowhere = tmp_path_factory.mktemp("no data")
+    return evaluate_checkpoint(path, nowhere, torch.device("cpu"), seed=0, n_samples=100, fresh_q=TINY_Q)
+
+
+def made_up(run: str, accuracy: float, distance: float | None, seed: int = 0, **config) -> dict:
+    """An evaluation with a vanilla GAN that is at chance, as far as the report reads it."""
+
+    def scores(accuracy, distance):
+        quality = {"frechet_digit_distance": distance, "precision": 0.9, "recall": 0.8, "coverage": 0.7}
+        bound = {"nats": 2.0}
+        return {
+            "clustering": {"c1": {"accuracy": accuracy, "nmi": 0.5, "ari": 0.25}},
+            "mutual_information": {"c1": {"own_q": bound, "own_q_calibrated": bound, "fresh_q": bound}},
+            "quality": {**quality, "agreement": {"c1": accuracy}},
+        }
+
+    return {
+        "format": report.EVALUATION_FORMAT,
+        "run": run,
+        "step": 5000,
+        "config": {"seed": seed, "name": run, "width": 64, **config},
+        "scored": {"dataset": "mnist", "n_test_images": 10_000, "n_samples": 10_000, "seed": 0},
+        "infogan": scores(accuracy, distance),
+        "vanilla": scores(0.1, 1.0),
+    }
+
+
+class TestReport:
+    THREE = (made_up("a", 0.90, 3.0), made_up("b", 0.96, 1.5, seed=1), made_up("c", 0.99, None, seed=2))
+
+    def columns(self, table):
+        return {name: [row[i] for row in table.rows] for i, name in enumerate(table.header)}
+
+    def test_rows_and_summaries_are_those_worked_by_hand(self):
+        table, vanilla = report_tables(self.THREE, bar=0.95)
+        columns = self.columns(table)
+        assert columns["run"] == ["a", "b", "c", "median", "mean ± deviation", "worst", "n"]
+        assert columns["seed"][:3] == ["0", "1", "2"]
+        # Deviations from 0.95 are -0.05, 0.01 and 0.04: √(0.0042 / 2) = 0.0458.
+        accuracy = ["0.900", "0.960", "0.990", "0.960", "0.950 ± 0.046", "0.900", "3"]
+        assert columns["c1 accuracy"] == accuracy
+        # One has no distance; the largest is the worst. Deviations are ±0.75: √(2 · 0.5625) = 1.061.
+        distance = ["3.000", "1.500", "-", "2.250", "2.250 ± 1.061", "3.000", "2"]
+        assert columns["Fréchet digit distance"] == distance
+        assert table.title == "InfoGAN: 2 of 3 runs reached c1 accuracy 0.95"
+        assert vanilla.title == "vanilla GAN: 0 of 3 runs reached c1 accuracy 0.95"
+
+    def test_the_bar_itself_counts_as_reached(self):
+        assert report_tables(self.THREE, bar=0.96)[0].title.startswith("InfoGAN: 2 of 3")
+
+    def test_one_run_has_no_deviation(self):
+        (table, _) = report_tables(self.THREE[:1], bar=0.95)
+        assert self.columns(table)["c1 accuracy"] == ["0.900", "0.900", "0.900 ± -", "0.900", "1"]
+
+    def test_runs_without_a_vanilla_gan_are_not_counted_in_its_table(self):
+        alone = {key: value for key, value in self.THREE[0].items() if key != "vanilla"}
+        assert len(report_tables([alone], bar=0.95)) == 1
+        _, vanilla = report_tables([alone, self.THREE[1]], bar=0.95)
+        assert self.columns(vanilla)["run"][:2] == ["b", "median"]
+
+    def test_plain_columns_are_aligned_and_markdown_is_a_table(self):
+        (table, _) = report_tables(self.THREE, bar=0.95)
+        title, *lines = table.plain().splitlines()
+        ends = [
+            line.index(cell) + len(cell) for line, cell in zip(lines[1:4], ("0.900", "0.960", "0.990"), strict=True)
+        ]
+        assert len(set(ends)) == 1
+        lines = table.markdown().splitlines()
+        assert lines[0] == f"**{title}**"
+        assert {line.count("|") for line in lines[2:]} == {len(table.header) + 1}
+        assert set(lines[3]) == set("| -:")
+
+    def test_what_differs_between_runs_is_said(self):
+        assert report_notes(self.THREE) == []
+        other = made_up("d", 0.5, 1.0, width=32)
+        other["scored"] = {**other["scored"], "dataset": "mnist5k"}
+        assert report_notes([*self.THREE, other]) == [
+            "the runs differ in width: 64, 32",
+            "the runs differ in scored dataset: mnist, mnist5k",
+        ]
+
+
+class TestEvaluation:
+    def test_it_says_what_was_scored_and_how(self, evaluation, trained):
+        # The 500 digits that were kept out of training, since no other test images are at hand.
+        assert evaluation["scored"] == {"dataset": "mnist5k", "n_test_images": 500, "n_samples": 100, "seed": 0}
+        assert (evaluation["run"], evaluation["step"]) == ("tiny", 6)
+        assert evaluation["config"] == {**trained.read_config(), "name": "tiny"}
+        assert evaluation["fresh_q"]["n_images"] == 128
+        assert len(evaluation["classifier_sha256"]) == 64
+        assert evaluation["environment"]["torch"] == torch.__version__
+        for model in ("infogan", "vanilla"):
+            assert np.sum(evaluation[model]["clustering"]["c1"]["confusion"]) == 500
+            assert sum(evaluation[model]["quality"]["digits"]["counts"]) == 100
+        assert evaluation["infogan"]["averaged_generator"]
+        assert not evaluation["vanilla"]["averaged_generator"]
+        assert evaluation["infogan"]["mutual_information"] != evaluation["vanilla"]["mutual_information"]
+
+    def test_it_repeats_itself_and_only_reads_the_checkpoint(self, evaluation, trained, tmp_path):
+        path = trained.latest_checkpoint()
+        before = hashlib.sha256(path.read_bytes()).digest(), path.stat().st_mtime_ns
+        again = evaluate_checkpoint(path, tmp_path, torch.device("cpu"), seed=0, n_samples=100, fresh_q=TINY_Q)
+        assert (hashlib.sha256(path.read_bytes()).digest(), path.stat().st_mtime_ns) == before
+        assert {**again, "environment": None} == {**evaluation, "environment": None}
+
+    def test_it_is_read_back_as_it_was_saved(self, evaluation, trained):
+        path = evaluation_path(trained.latest_checkpoint())
+        assert path == trained.folder.absolute() / "evaluation.json"
+        save_evaluation(evaluation, path)
+        assert read_evaluation(trained.folder, "--report") == evaluation
+
+        def refuse(name):
+            raise AssertionError(f"{name} is no JSON")
+
+        json.loads(path.read_text(), parse_constant=refuse)
+        matched = evaluation["infogan"]["clustering"]["c1"]["code_to_digit"]
+        assert code_to_digit(trained.latest_checkpoint(), step=6) == {"c1": matched}
+        assert code_to_digit(trained.latest_checkpoint(), step=7) == {}
+        path.unlink()
+        assert code_to_digit(trained.latest_checkpoint(), step=6) == {}
+
+    def test_a_checkpoint_of_no_run_has_its_evaluation_beside_it(self, trained, tmp_path):
+        copy = shutil.copy(trained.latest_checkpoint(), tmp_path / "model.pt")
+        assert evaluation_path(tmp_path / "model.pt") == tmp_path / "model.evaluation.json"
+        assert load_nets(copy).name == "tiny"
+
+    def test_images_that_are_no_digits_are_scored_without_the_parts_on_digits(self, trained, digits, monkeypatch):
+        clothes = type(digits)("fashion", digits.images, digits.labels, digits.test_images, digits.test_labels)
+        monkeypatch.setattr(report, "load_scored_dataset", lambda name, data_dir: clothes)
+        path = trained.latest_checkpoint()
+        found = evaluate_checkpoint(path, "unused", torch.device("cpu"), n_samples=100, fresh_q=TINY_Q)
+        for model in ("infogan", "vanilla"):
+            assert found[model].keys() == {"averaged_generator", "mutual_information", "clustering"}
+        assert found["classifier_sha256"] is None
+        assert "skipped: factors and image quality: they are of digits, and fashion is not" in describe_evaluation(
+            found
+        )
+
+    def test_the_full_test_set_is_scored_where_it_is_at_hand(self, data_dir, tmp_path):
+        assert len(load_scored_dataset("mnist5k", data_dir).test_images) == 10_000
+        assert len(load_scored_dataset("mnist5k", tmp_path).test_images) == 500
+
+    def test_the_table_shows_the_figures(self, evaluation):
+        shown = describe_evaluation(evaluation)
+        clustering = evaluation["vanilla"]["clustering"]["c1"]
+        quality = evaluation["infogan"]["quality"]
+        figures = [f"{clustering[key]:.3f}" for key in ("accuracy", "nmi", "ari")]
+        assert ["vanilla", "GAN,", "c1", *figures] in [line.split() for line in shown.splitlines()]
+        assert f"{quality['frechet_digit_distance']:.3f}" in shown
+        assert f"{quality['frechet_digit_distance_floor']:.3f}" in shown
+        low, high = evaluation["infogan"]["mutual_information"]["c2"]["fresh_q"]["interval_95"]
+        assert f"[{low:.3f}, {high:.3f}]" in shown
+        assert "samples of InfoGAN: by the average of G's weights" in shown
+
+
+class TestBaselineNets:
+    def test_they_are_those_of_the_vanilla_gan(self, trained):
+        path = trained.latest_checkpoint()
+        saved = torch.load(path, weights_only=True)["vanilla"]
+        nets = load_nets(path, baseline=True)
+        for net, part in ((nets.generator, "generator"), (nets.discriminator, "discriminator")):
+            assert net.state_dict().keys() == saved[part].keys()
+            assert all(torch.equal(value, saved[part][name]) for name, value in net.state_dict().items())
+            assert not net.training
+
+    def test_a_checkpoint_without_them_is_refused(self, trained, tmp_path):
+        state = torch.load(trained.latest_checkpoint(), weights_only=True)
+        torch.save({**state, "vanilla": None}, tmp_path / "alone.pt")
+        with pytest.raises(UserError, match="holds no vanilla GAN: expected the checkpoint of a run with --baseline"):
+            load_nets(tmp_path / "alone.pt", baseline=True)
+        assert load_nets(tmp_path / "alone.pt").step == 6
+
+
+class TestPictures:
+    def test_agreement_is_on_the_diagonal_under_any_naming(self):
+        naming = np.random.default_rng(0).permutation(10)
+        counts = np.full((10, 10), 1) + 99 * np.eye(10, dtype=int)
+
+        def drawn(naming):
+            confusion = np.empty_like(counts)
+            confusion[naming] = counts
+            matched = np.argsort(naming).tolist()
+            clustering = {"confusion": confusion.tolist(), "code_to_digit": matched, "accuracy": 0.9}
+            return auxiliary.confusion_figure({"c1": clustering}, "title")
+
+        plain, renamed = drawn(np.arange(10)), drawn(naming)
+        # All but the names of the rows, on the left.
+        np.testing.assert_array_equal(plain[:, 100:], renamed[:, 100:])
+        assert (plain[:, :100] != renamed[:, :100]).any()
+
+    def test_opposite_correlations_have_opposite_colours(self):
+        table = {"test images": {"c2": [1.0, -1.0, None, 0.0]}}
+        picture = auxiliary.factors_figure(table, ["a", "b", "c", "d"], "title").astype(int)
+        red, blue = picture[..., 0], picture[..., 2]
+        middle = picture.shape[1] // 2
+        assert (red - blue)[:, :middle].max() > 60
+        assert (red - blue)[:, :middle].min() < -60
+        assert abs(red - blue)[:, middle + 10 :].max() < 10
+
+    def test_rows_of_a_category_name_its_digit(self):
+        spec = LatentSpec.parse("uniform,cat3")
+        matched = {"c2": [7, None, 1]}
+        grid = auxiliary.with_digits(auxiliary.sweep_latents(spec, 0), spec, matched)
+        assert list(grid.rows) == ["0 → 7", "1 → -", "2 → 1"]
+        assert list(auxiliary.with_digits(auxiliary.sample_latents(spec), spec, matched).rows) == list(grid.rows)
+        moving = auxiliary.with_digits(auxiliary.moving_latents(spec, {0: 0.5}), spec, matched)
+        assert list(moving.rows) == list(grid.rows)
+        # Here the category is swept along the columns, and each row is a noise.
+        assert auxiliary.with_digits(auxiliary.sweep_latents(spec, 1), spec, matched).rows[0] == "1"
+        assert auxiliary.with_digits(auxiliary.two_code_latents(spec, 0, 1), spec, matched).rows[0] == "-1.0"
+        assert auxiliary.with_digits(auxiliary.two_code_latents(spec, 1, 0), spec, matched).rows[0] == "0 → 7"
+        assert list(auxiliary.with_digits(auxiliary.sweep_latents(spec, 0), spec, {}).rows) == ["0", "1", "2"]
+
+
+class TestScript:
+    @pytest.fixture(autouse=True)
+    def settings_stay(self):
+        yield
+        torch.use_deterministic_algorithms(False)  # the script switches it on
+
+    def test_the_newest_run_is_evaluated_and_reported(self, script_here, trained, tmp_path, monkeypatch):
+        out_dir = trained.out_dir
+        monkeypatch.setattr(report, "FreshQ", lambda: TINY_Q)
+        flags = ("--out-dir", out_dir, "--data-dir", tmp_path, "--n-samples", 100, "--device", "cpu")
+        code, out, _ = script_here("evaluate.py", *flags)
+        assert code == 0
+        evaluation = read_evaluation(trained.folder, "--report")
+        assert out.startswith("tiny, step 6: 500 test images of mnist5k, 100 samples, seed 0\n")
+        assert out.splitlines()[-1] == str(trained.folder.absolute() / "evaluation.json")
+        for name in ("confusion", "factors", "confusion_vanilla", "factors_vanilla"):
+            assert (trained.samples / f"{name}.png").is_file()
+
+        code, out, _ = script_here("evaluate.py", "--report", trained.folder, "--markdown", tmp_path / "report.md")
+        assert code == 0
+        assert "InfoGAN: 0 of 1 runs reached c1 accuracy 0.95" in out
+        accuracy = f"{evaluation['infogan']['clustering']['c1']['accuracy']:.3f}"
+        assert f"| tiny | 0 | 6 | {accuracy} |" in (tmp_path / "report.md").read_text()
+
+        # A run by name, another file, and neither the one nor the other is lost.
+        before = (trained.folder / "evaluation.json").read_bytes()
+        code, _, _ = script_here("evaluate.py", trained.folder, *flags, "--seed", 1, "--json", tmp_path / "other.json")
+        assert code == 0
+        other = read_evaluation(tmp_path / "other.json", "--report")
+        assert other["infogan"]["mutual_information"] != evaluation["infogan"]["mutual_information"]
+        assert (trained.folder / "evaluation.json").read_bytes() == before
+
+    def test_bad_input_is_one_line_and_code_2(self, script_here, trained, tmp_path):
+        (tmp_path / "broken.json").write_text("{")
+        (tmp_path / "other.json").write_text('{"format": "x"}')
+        (tmp_path / "broken.pt").write_bytes(b"PK")
+        (tmp_path / "runs" / "bare").mkdir(parents=True)
+        bare = tmp_path / "runs" / "bare"
+        for flags, message in (
+            (["--report", bare], f"--report: expected runs with an evaluation.json, got {bare}; python scripts/evalua"),
+            (["--report", tmp_path / "none"], f"--report: expected runs or their evaluation.json, got {tmp_path}"),
+            (["--report", tmp_path / "broken.json"], "--report: expected runs or their evaluation.json, got"),
+            (["--report", tmp_path / "other.json"], "--report: expected an evaluation of format infogan-evaluation-1"),
+            ([bare], "run: expected a run's folder, as in runs/<name>, got"),
+            (["--out-dir", tmp_path], "run: expected a run or file, or a run under"),
+            ([tmp_path / "broken.pt"], f"{tmp_path / 'broken.pt'} is not a checkpoint of this package"),
+            ([trained.folder, "--device", "abacus"], "--device: expected auto, cpu, cuda or cuda:N, got 'abacus'"),
+        ):
+            code, out, error = script_here("evaluate.py", *flags)
+            assert (code, out) == (2, ""), error
+            assert error.startswith(f"error: {message}"), error
+            assert error.count("\n") == 1
