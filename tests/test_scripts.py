@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 from conftest import ROOT, small_config
 
-from infogan import Trainer
+from infogan import Trainer, datasets
 from infogan.run import Run
 
 SMALL = ("--dataset", "mnist5k", "--width", 4, "--batch-size", 50, "--device", "cpu")
@@ -131,6 +132,46 @@ def test_a_code_that_the_run_does_not_have_is_refused(script, trained, flags, me
     assert only_line(script("interpolate.py", "--out-dir", trained.out_dir, *flags)) == message
 
 
+def test_a_damaged_data_file_is_one_line(script, tmp_path):
+    for name in datasets._IDX_FILES["mnist"][1]:
+        (tmp_path / name).write_bytes(b"not MNIST")
+    line = only_line(script("train.py", "--data-dir", tmp_path, "--out-dir", tmp_path))
+    assert "train-images-idx3-ubyte is truncated, altered or of another data set" in line
+
+
+def test_a_damaged_checkpoint_is_not_resumed_from(script, trained, tmp_path):
+    shutil.copytree(trained.folder, tmp_path / "runs" / "drawn")
+    run = Run(tmp_path, "drawn")
+    path = run.latest_checkpoint()
+    path.write_bytes(path.read_bytes()[:-1000])
+    line = only_line(script("train.py", "--resume", run.folder))
+    assert f"{path} is not a checkpoint of this package, or it is truncated or altered" in line
+    torch.save({"weights": torch.ones(3)}, path)
+    assert f"{path} is not a checkpoint of this package" in only_line(script("train.py", "--resume", run.folder))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits on files are a matter of Unix")
+def test_a_disk_that_cannot_hold_a_checkpoint_is_noticed_before_training(script, tmp_path):
+    import resource
+
+    limit = (100_000, resource.RLIM_INFINITY)
+    finished = script(
+        "train.py", *SMALL, "--out-dir", tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    )
+    assert "error: --out-dir: cannot write" in only_line(finished)
+    assert not list(tmp_path.rglob("*.pt*"))
+
+
+def test_training_that_falls_apart_ends_in_a_line_and_code_1(script, tmp_path):
+    finished = script("train.py", *SMALL, "--out-dir", tmp_path, "--lr-g", 1e39, "--checkpoint-every", 1)
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    last = finished.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: step 1: weights are not finite; the last good state is ")
+    assert last.endswith("step_0.pt")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM cannot be handled there")
 def test_sigterm_saves_draws_and_resumes(script, tmp_path):
     """Stopped from outside in the middle, then resumed: the run ends as if nothing had happened."""
     command = [sys.executable, str(ROOT / "scripts/train.py"), *map(str, SMALL)]
@@ -149,8 +190,9 @@ def test_sigterm_saves_draws_and_resumes(script, tmp_path):
     assert f"--resume {run.folder}" in stdout
     step = torch.load(run.latest_checkpoint(), weights_only=True)["step"]
     assert step == run.read_metrics()[-1]["step"] >= 3
-    for path in (run.samples / "Epoch_1.png", run.samples / "sweep_c3.png", run.track_loss / "L1_Loss.png"):
-        assert path.is_file()
+    for name in ("Epoch_1.png", "sweep_c3.png", "training.gif"):
+        assert (run.samples / name).is_file()
+    assert (run.track_loss / "L1_Loss.png").is_file()
 
     finished = script("train.py", "--resume", run.folder, "--steps", step + 2)
     assert finished.returncode == 0, finished.stderr
