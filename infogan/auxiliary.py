@@ -282,7 +282,8 @@ def image_grid(
     """
     canvas = _tile(x, scale)
     height, width = canvas.shape[:2]
-    left, right = (58 if any(labels.rows) else 14), 14
+    longest = max(map(len, labels.rows))
+    left, right = (58 + 10 * max(0, longest - 4) if longest else 14), 14
     bottom = 46 if any(labels.columns) else 30 if labels.column_title else 12
     top = 34 if title else 12
     # Wide enough for what is written above and below, however few columns there are.

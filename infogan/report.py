@@ -302,9 +302,10 @@ class _Measure:
 
 
 def report_tables(evaluations: Sequence[dict[str, Any]], bar: float) -> list[Table]:
-    """Returns a table of runs for each model: every run a row, then median, mean ± deviation, worst and n.
+    """Returns tables of runs: every run a row, then median, mean ± deviation (n - 1), worst and n.
 
-    The deviation is that of a sample (n − 1), and the last line says how many runs reached the bar.
+    For each model one on clustering, whose title says how many runs reached the bar, one on L_I and one on image
+    quality, as far as the runs have these.
 
     Args:
         evaluations: one or more.
@@ -313,13 +314,17 @@ def report_tables(evaluations: Sequence[dict[str, Any]], bar: float) -> list[Tab
     tables = []
     for model, label in MODELS.items():
         having = [evaluation for evaluation in evaluations if model in evaluation]
-        if having:
-            tables.append(_report_table(having, model, label, bar))
+        for what, measures in _measures([evaluation[model] for evaluation in having]).items():
+            if measures:
+                title = f"{label}, {what}"
+                if what == "clustering":
+                    reached = [(measures[0].value(evaluation[model]) or 0) >= bar for evaluation in having]
+                    title += f": {sum(reached)} of {len(reached)} runs reached {measures[0].header} {bar:g}"
+                tables.append(_report_table(having, model, title, measures))
     return tables
 
 
-def _report_table(evaluations: Sequence[dict[str, Any]], model: str, label: str, bar: float) -> Table:
-    measures = _measures([evaluation[model] for evaluation in evaluations])
+def _report_table(evaluations: Sequence[dict[str, Any]], model: str, title: str, measures: Sequence[_Measure]) -> Table:
     columns = [[measure.value(evaluation[model]) for evaluation in evaluations] for measure in measures]
     rows = [
         [evaluation["run"], f"{evaluation['config']['seed']}", f"{evaluation['step']}"]
@@ -336,10 +341,6 @@ def _report_table(evaluations: Sequence[dict[str, Any]], model: str, label: str,
     for name, summary in summaries:
         cells = [summary(measure, values) if values else "-" for measure, values in zip(measures, known, strict=True)]
         rows.append([name, "", "", *cells])
-    title = label
-    if measures[0].header.endswith("accuracy"):
-        n_reached = sum(value >= bar for value in known[0])
-        title += f": {n_reached} of {len(known[0])} runs reached {measures[0].header} {bar:g}"
     return Table(title, ["run", "seed", "step", *(measure.header for measure in measures)], rows)
 
 
@@ -348,29 +349,28 @@ def _mean_and_deviation(values: Sequence[float]) -> str:
     return f"{_cell(statistics.fmean(values))} ± {_cell(deviation)}"
 
 
-def _measures(models: Sequence[dict[str, Any]]) -> list[_Measure]:
-    """Returns the columns for these models: those of codes that any has, accuracy first."""
+def _measures(models: Sequence[dict[str, Any]]) -> dict[str, list[_Measure]]:
+    """Returns the columns of each table for these models: those of the codes that any has, accuracy first."""
     clustered = _names(model["clustering"] for model in models)
     codes = _names(model["mutual_information"] for model in models)
-    measures = [
-        _Measure(f"{name} {header}", _at("clustering", name, key))
-        for name in clustered
-        for header, key in (("accuracy", "accuracy"), ("NMI", "nmi"), ("ARI", "ari"))
-    ]
-    measures += [
-        _Measure(f"L_I {name}, {header} Q", _at("mutual_information", name, key, "nats"))
-        for name in codes
-        for header, key in (("own", "own_q"), ("fresh", "fresh_q"))
-    ]
+    quality = []
     if any("quality" in model for model in models):
-        measures += [
-            _Measure("Fréchet digit distance", _at("quality", "frechet_digit_distance"), worst=max),
-            _Measure("precision", _at("quality", "precision")),
-            _Measure("recall", _at("quality", "recall")),
-            _Measure("coverage", _at("quality", "coverage")),
-        ]
-        measures += [_Measure(f"digit agrees with {name}", _at("quality", "agreement", name)) for name in clustered]
-    return measures
+        quality = [_Measure("Fréchet digit distance", _at("quality", "frechet_digit_distance"), worst=max)]
+        quality += [_Measure(name, _at("quality", name)) for name in ("precision", "recall", "density", "coverage")]
+        quality += [_Measure(f"digit agrees with {name}", _at("quality", "agreement", name)) for name in clustered]
+    return {
+        "clustering": [
+            _Measure(f"{name} {header}", _at("clustering", name, key))
+            for name in clustered
+            for header, key in (("accuracy", "accuracy"), ("NMI", "nmi"), ("ARI", "ari"))
+        ],
+        "L_I in nats": [
+            _Measure(f"{name}, {header}", _at("mutual_information", name, key, "nats"))
+            for name in codes
+            for header, key in (("own Q", "own_q"), ("fresh Q", "fresh_q"))
+        ],
+        "image quality": quality,
+    }
 
 
 def _names(groups: Any) -> list[str]:

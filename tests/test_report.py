@@ -55,7 +55,7 @@ def made_up(run: str, accuracy: float, distance: float | None, seed: int = 0, **
     """An evaluation with a vanilla GAN that is at chance, as far as the report reads it."""
 
     def scores(accuracy, distance):
-        quality = {"frechet_digit_distance": distance, "precision": 0.9, "recall": 0.8, "coverage": 0.7}
+        quality = {"frechet_digit_distance": distance, "precision": 0.9, "recall": 0.8, "density": 1, "coverage": 0.7}
         bound = {"nats": 2.0}
         return {
             "clustering": {"c1": {"accuracy": accuracy, "nmi": 0.5, "ari": 0.25}},
@@ -81,8 +81,16 @@ class TestReport:
         return {name: [row[i] for row in table.rows] for i, name in enumerate(table.header)}
 
     def test_rows_and_summaries_are_those_worked_by_hand(self):
-        table, vanilla = report_tables(self.THREE, bar=0.95)
-        columns = self.columns(table)
+        tables = report_tables(self.THREE, bar=0.95)
+        assert [table.title for table in tables] == [
+            "InfoGAN, clustering: 2 of 3 runs reached c1 accuracy 0.95",
+            "InfoGAN, L_I in nats",
+            "InfoGAN, image quality",
+            "vanilla GAN, clustering: 0 of 3 runs reached c1 accuracy 0.95",
+            "vanilla GAN, L_I in nats",
+            "vanilla GAN, image quality",
+        ]
+        columns = self.columns(tables[0])
         assert columns["run"] == ["a", "b", "c", "median", "mean ± deviation", "worst", "n"]
         assert columns["seed"][:3] == ["0", "1", "2"]
         # Deviations from 0.95 are -0.05, 0.01 and 0.04: √(0.0042 / 2) = 0.0458.
@@ -90,25 +98,24 @@ class TestReport:
         assert columns["c1 accuracy"] == accuracy
         # One has no distance; the largest is the worst. Deviations are ±0.75: √(2 · 0.5625) = 1.061.
         distance = ["3.000", "1.500", "-", "2.250", "2.250 ± 1.061", "3.000", "2"]
-        assert columns["Fréchet digit distance"] == distance
-        assert table.title == "InfoGAN: 2 of 3 runs reached c1 accuracy 0.95"
-        assert vanilla.title == "vanilla GAN: 0 of 3 runs reached c1 accuracy 0.95"
+        assert self.columns(tables[2])["Fréchet digit distance"] == distance
+        assert self.columns(tables[1])["c1, fresh Q"][:3] == ["2.000"] * 3
 
     def test_the_bar_itself_counts_as_reached(self):
-        assert report_tables(self.THREE, bar=0.96)[0].title.startswith("InfoGAN: 2 of 3")
+        assert report_tables(self.THREE, bar=0.96)[0].title.startswith("InfoGAN, clustering: 2 of 3")
 
     def test_one_run_has_no_deviation(self):
-        (table, _) = report_tables(self.THREE[:1], bar=0.95)
+        table = report_tables(self.THREE[:1], bar=0.95)[0]
         assert self.columns(table)["c1 accuracy"] == ["0.900", "0.900", "0.900 ± -", "0.900", "1"]
 
     def test_runs_without_a_vanilla_gan_are_not_counted_in_its_table(self):
         alone = {key: value for key, value in self.THREE[0].items() if key != "vanilla"}
-        assert len(report_tables([alone], bar=0.95)) == 1
-        _, vanilla = report_tables([alone, self.THREE[1]], bar=0.95)
+        assert len(report_tables([alone], bar=0.95)) == 3
+        vanilla = report_tables([alone, self.THREE[1]], bar=0.95)[3]
         assert self.columns(vanilla)["run"][:2] == ["b", "median"]
 
     def test_plain_columns_are_aligned_and_markdown_is_a_table(self):
-        (table, _) = report_tables(self.THREE, bar=0.95)
+        table = report_tables(self.THREE, bar=0.95)[0]
         title, *lines = table.plain().splitlines()
         ends = [
             line.index(cell) + len(cell) for line, cell in zip(lines[1:4], ("0.900", "0.960", "0.990"), strict=True)
@@ -281,7 +288,7 @@ class TestScript:
 
         code, out, _ = script_here("evaluate.py", "--report", trained.folder, "--markdown", tmp_path / "report.md")
         assert code == 0
-        assert "InfoGAN: 0 of 1 runs reached c1 accuracy 0.95" in out
+        assert "InfoGAN, clustering: 0 of 1 runs reached c1 accuracy 0.95" in out
         accuracy = f"{evaluation['infogan']['clustering']['c1']['accuracy']:.3f}"
         assert f"| tiny | 0 | 6 | {accuracy} |" in (tmp_path / "report.md").read_text()
 
