@@ -288,8 +288,8 @@ def image_grid(
     top = 34 if title else 12
     # Wide enough for what is written above and below, however few columns there are.
     text_width = CHARACTER_PX * max(len(title), len(labels.column_title))
-    margin = max(0, text_width - width - left - right)
-    left, right = left + margin // 2, right + margin - margin // 2
+    beside = -(-(text_width - width) // 2)  # it is centred on the images, not on the picture
+    left, right = max(left, beside), max(right, beside)
     total = (width + left + right, height + top + bottom)
     figure, (axes,) = _new_figure(total[0] / DPI, total[1] / DPI)
     figure.set_layout_engine("none")  # the grid lies on whole pixels
