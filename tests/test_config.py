@@ -62,6 +62,13 @@ def test_flags_win_over_the_preset_and_the_preset_over_defaults():
     assert parse()[0] == TrainConfig()
 
 
+def test_the_deviation_of_q_is_a_number_or_learned():
+    assert parse("--preset", "paper")[0].q_std == 1.0
+    assert parse("--preset", "paper", "--q-std", "learned")[0].q_std is None
+    with pytest.raises(UserError, match="argument --q-std: invalid float or learned value: 'wide'"):
+        parse("--q-std", "wide")
+
+
 def test_a_preset_in_python_is_the_preset_on_the_command_line():
     assert TrainConfig.from_preset("paper", seed=3) == parse("--preset", "paper", "--seed", "3")[0]
     with pytest.raises(UserError, match="--preset: expected one of fast, paper, got 'papre'"):
