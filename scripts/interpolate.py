@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works
 
 from infogan.config import make_parser
 from infogan.errors import UserError, run_script
+from infogan.spec import LatentSpec
 
 
 def parse_flags() -> argparse.Namespace:
@@ -110,7 +111,7 @@ def main() -> None:
         save_gif([frame(u, path) for u in auxiliary.there_and_back()], what, file_name)
 
 
-def _grid_positions(grid: str | None, spec) -> tuple[int, int] | None:
+def _grid_positions(grid: str | None, spec: LatentSpec) -> tuple[int, int] | None:
     """Returns the two codes of the grid; None if there is but one code and none was asked for."""
     if grid is None:
         return (len(spec.codes) - 2, len(spec.codes) - 1) if len(spec.codes) > 1 else None
