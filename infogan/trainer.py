@@ -33,6 +33,7 @@ from infogan.runtime import (
     seed_everything,
     set_generator_state,
     set_rng_state,
+    tune_cpu,
 )
 from infogan.spec import LatentSpec
 from infogan.steps import AdversarialStep, StepLosses
@@ -70,6 +71,8 @@ class Trainer:
         self.config, self.spec = config, config.spec
         self.device = resolve_device(config.device)
         make_deterministic()
+        if self.device.type == "cpu":
+            tune_cpu()
         seed_everything(config.seed)
         channels, height, width_px = images.shape[1:]
         self.image_shape: ImageShape = (channels, height, width_px)

@@ -1,0 +1,75 @@
+"""The machine's settings: faster, and never at the cost of precision."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from infogan import runtime
+
+
+@pytest.fixture
+def precision_restored():
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
+    exact = a.double() @ b.double()
+    return ((a @ b - exact).norm() / exact.norm()).item()
+
+
+@pytest.mark.parametrize("shape", [(128, 1024, 6272), (128, 74, 1024), (1024, 128, 6272), (128, 1024, 1)])
+def test_products_keep_the_precision_of_float32(precision_restored, shape):
+    runtime.tune_cpu()
+    rows, inner, columns = shape
+    rng = torch.Generator().manual_seed(0)
+    a = torch.randn(rows, inner, generator=rng)
+    b = torch.randn(inner, columns, generator=rng)
+    assert relative_error(a, b) < 5e-6
+    assert relative_error(a, b.t().contiguous().t()) < 5e-6
+
+
+def test_a_processor_that_would_round_products_to_bfloat16_keeps_the_default(precision_restored, monkeypatch):
+    torch.set_float32_matmul_precision("highest")
+    product = torch.Tensor.__matmul__
+
+    def rounding(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        if a.dtype == torch.float32 and torch.get_float32_matmul_precision() == "medium":
+            a, b = a.bfloat16().float(), b.bfloat16().float()
+        return product(a, b)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", rounding)
+    runtime.tune_cpu()
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+PAGE_FAULTS_OF_REPEATED_STEPS = """
+import resource
+import torch
+from infogan.runtime import tune_cpu
+
+def step():
+    gradients = [torch.ones(6272, 1024) for _ in range(4)]
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+{tune}
+step(), step()
+before = faults()
+for _ in range(5):
+    step()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's settings")
+def test_the_memory_of_one_step_serves_the_next_without_a_page_fault():
+    def page_faults(tune: str) -> int:
+        code = PAGE_FAULTS_OF_REPEATED_STEPS.format(tune=tune)
+        return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+    assert page_faults("tune_cpu()") < 100 < page_faults("")
