@@ -98,7 +98,10 @@ class TrainConfig:
     epochs: int | None = option(
         None, "train for so many passes over the images, instead of --steps", may_change=True, **_at_least(1)
     )
-    batch_size: int = option(128, "images per step", **_at_least(2))
+    batch_size: int = option(128, "images per step, shared by the ranks under torchrun", **_at_least(2))
+    sync_batchnorm: bool = option(
+        True, "under torchrun: BatchNorm over the batch of all ranks, so that their number changes nothing"
+    )
     seed: int = option(0, "seed of all randomness", check=lambda v: 0 <= v < 2**32, allowed="0 to 2^32 - 1")
     device: str = option("auto", "auto (CUDA if there is one), cpu, cuda or cuda:N", may_change=True)
 
@@ -254,6 +257,29 @@ class _Parser(argparse.ArgumentParser):
 def make_parser(description: str) -> argparse.ArgumentParser:
     """Returns an argument parser that raises `UserError`, shows defaults, and takes no abbreviations."""
     return _Parser(description=description, allow_abbrev=False)
+
+
+def check_least(flags: argparse.Namespace, **least: int) -> None:
+    """Checks that numbers of a command line are large enough.
+
+    Raises:
+        UserError: one is not; the message names it.
+    """
+    for name, bound in least.items():
+        if getattr(flags, name) < bound:
+            raise UserError(f"{flag_of(name)}: expected at least {bound}, got {getattr(flags, name)}")
+
+
+def check_new_files(flags: argparse.Namespace, *names: str) -> None:
+    """Checks that files can be written where a command line wants them.
+
+    Raises:
+        UserError: one is a folder, or would be in a folder that is not there; the message names it.
+    """
+    for name in names:
+        file = getattr(flags, name)
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            raise UserError(f"{flag_of(name)}: expected a file in a folder that exists, got {str(file)!r}")
 
 
 def parse_train_flags(argv: Sequence[str], description: str) -> tuple[TrainConfig, dict[str, Any]]:

@@ -29,6 +29,7 @@ import torch
 
 from infogan.config import MAY_CHANGE, TrainConfig, flag_of
 from infogan.errors import UserError
+from infogan.ranks import launcher, n_ranks
 
 CHECKPOINT_FORMAT = "infogan-checkpoint-1"
 N_CHECKPOINTS_KEPT = 2
@@ -87,6 +88,17 @@ class Run:
         if not (folder / "config.json").is_file() or folder.absolute().parent.name != "runs":
             raise UserError(f"{argument}: expected a run's folder, as in runs/<name>, got {str(folder)!r}")
         return cls(folder.absolute().parent.parent, folder.absolute().name)
+
+    @classmethod
+    def of_launcher(cls, out_dir: str | Path, launcher: str | None) -> Run | None:
+        """Returns the newest run under `out_dir` that this torchrun's ranks have made, or None."""
+        if launcher is None:
+            return None
+        for file in sorted((Path(out_dir) / "runs").glob("*/environment.json"), key=lambda f: -f.stat().st_mtime):
+            with contextlib.suppress(OSError, ValueError, LookupError):
+                if json.loads(file.read_text())[-1]["launcher"] == launcher:
+                    return cls.open(file.parent, "--out-dir")
+        return None
 
     def _claim(self) -> bool:
         """Makes the run's folder, unless there is a run of this name; of two processes, one succeeds."""
@@ -342,6 +354,8 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "threads": torch.get_num_threads(),
+        "ranks": n_ranks(),
+        "launcher": launcher(),
         "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
 

@@ -20,18 +20,22 @@ from infogan.errors import UserError
 def resolve_device(name: str) -> torch.device:
     """Returns the device that `name` means: `auto` is CUDA where there is one, else the CPU.
 
+    Of several ranks on one machine, each gets a CUDA device of its own, whichever number `name` has.
+
     Raises:
         UserError: no such device, or not on this machine.
     """
     n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda" if n_cuda else "cpu")
+        name = "cuda" if n_cuda else "cpu"
     # torch itself takes "cuda:256" for "cuda:0".
     if re.fullmatch(r"cpu|cuda(:\d{1,2})?", name) is None:
         raise UserError(f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}")
     device = torch.device(name)
+    if device.type == "cuda" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if device.type == "cuda" and (device.index or 0) >= n_cuda:
-        raise UserError(f"--device: expected one of this machine's {n_cuda} CUDA devices, or cpu, got {name!r}")
+        raise UserError(f"--device: expected one of this machine's {n_cuda} CUDA devices, or cpu, got {str(device)!r}")
     return device
 
 

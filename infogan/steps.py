@@ -26,6 +26,7 @@ from infogan.config import TrainConfig
 from infogan.errors import NonFiniteLossError
 from infogan.losses import GanLoss, discriminator_loss, generator_loss, mutual_information_lower_bound
 from infogan.models import Discriminator, Generator
+from infogan.ranks import average
 from infogan.spec import Categorical, LatentSpec
 
 MiUpdates = Literal["both", "g", "probe"]
@@ -153,10 +154,13 @@ def code_weights(spec: LatentSpec, lambda_cat: float, lambda_cont: float) -> Flo
 
 
 def _descend(total: Float[Tensor, ""], name: str, optimizer: torch.optim.Optimizer) -> None:
-    if not torch.isfinite(total):
-        raise NonFiniteLossError(f"{name} with its L_I term is {total.item()}")
+    over_ranks = total.detach().clone()
+    average([over_ranks])  # so that all ranks stop, if one must
+    if not torch.isfinite(over_ranks):
+        raise NonFiniteLossError(f"{name} with its L_I term is {over_ranks.item()}")
     optimizer.zero_grad()
     total.backward()
+    average(parameter.grad for group in optimizer.param_groups for parameter in group["params"])
     optimizer.step()
 
 

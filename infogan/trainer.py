@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from infogan import auxiliary
+from infogan import auxiliary, ranks
 from infogan.config import MAY_CHANGE, TrainConfig, flag_of
 from infogan.datasets import ImageDataset, ShuffledBatches, epoch_of, load_dataset
 from infogan.errors import NonFiniteLossError, UserError
@@ -48,6 +48,8 @@ class Trainer:
     Everything that a later step depends on is in `state_dict`: a trainer that loads it goes on bit for bit on
     the same device.
 
+    Of several ranks (see `ranks`), each makes one, and their steps are in step.
+
     Args:
         config: nets, objective, rates, seed, device.
         images: uint8, NCHW, in [0, 255]; moved to the device.
@@ -68,6 +70,7 @@ class Trainer:
                 "images: expected uint8 in [0, 255] of shape (n, channels, height, width), "
                 f"got {images.dtype} of shape {tuple(images.shape)}"
             )
+        ranks.check_batch_size(config.batch_size)
         self.config, self.spec = config, config.spec
         self.device = resolve_device(config.device)
         make_deterministic()
@@ -78,6 +81,9 @@ class Trainer:
         self.image_shape: ImageShape = (channels, height, width_px)
         self.generator = Generator(self.spec, self.image_shape, config.width).to(self.device)
         self.discriminator = Discriminator(self.spec, self.image_shape, config.width).to(self.device)
+        if config.sync_batchnorm and ranks.n_ranks() > 1:
+            ranks.use_global_batch_norm(self.generator)
+            ranks.use_global_batch_norm(self.discriminator)
         # The vanilla GAN starts from the same weights and sees the same batches: only the objective differs.
         vanilla_nets = copy.deepcopy((self.generator, self.discriminator)) if config.baseline else None
         self._infogan = AdversarialStep(self.generator, self.discriminator, config, config.mi_updates)
@@ -105,8 +111,8 @@ class Trainer:
         Raises:
             NonFiniteLossError: before the update that the loss would have made.
         """
-        x_real = self.batches.next()
-        z, c = sample_prior(self.spec, len(x_real), self._latents_rng)
+        batch = (self.batches.next(), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
+        x_real, z, c = (ranks.share(part) for part in batch)
         try:
             metrics = self._named(self._infogan(x_real, z, c))
             if self._vanilla is not None:
@@ -196,7 +202,8 @@ class _Log:
         self.seconds += seconds
 
     def read(self) -> dict[str, float]:
-        """Returns the means since the last reading, and starts anew."""
+        """Returns the means since the last reading, over all ranks, and starts anew."""
+        ranks.average(self._sums.values())
         means = {name: value.item() / self._n for name, value in self._sums.items()}
         self._sums, self._n = {}, 0
         return means
@@ -210,7 +217,11 @@ class _Log:
 
 
 class _StopRequest:
-    """Notes a first Ctrl-C or SIGTERM, so that the loop can end in order; a second one acts as it always does."""
+    """Notes a first Ctrl-C or SIGTERM, so that the loop can end in order; a second one acts as it always does.
+
+    Under torchrun a second one is ignored: it passes on a Ctrl-C that the terminal has sent to all, and kills ranks
+    that do not end in time.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -229,7 +240,7 @@ class _StopRequest:
 
     def _note(self, number: int, frame: object) -> None:
         self.signal = signal.Signals(number)
-        signal.signal(number, self._before[number])
+        signal.signal(number, self._before[number] if ranks.launcher() is None else signal.SIG_IGN)
 
 
 def train(config: TrainConfig, given: dict[str, Any] | None = None) -> Run:
@@ -244,9 +255,21 @@ def train(config: TrainConfig, given: dict[str, Any] | None = None) -> Run:
         UserError: input that cannot be used.
         NonFiniteLossError: training fell apart; the checkpoints stay.
     """
-    session = _Session.start(config) if config.resume is None else _Session.resume(*resumed(config, given))
-    session.fit()
-    return session.run
+    with ranks.joined(resolve_device(config.device)):
+        if ranks.is_restart() and config.resume is None:
+            config = dataclasses.replace(config, resume=ranks.from_first(lambda: _run_before_restart(config)))
+        if config.resume is None:
+            session = _Session.start(config)
+        else:
+            session = _Session.resume(*ranks.from_first(lambda: resumed(config, given)))
+        session.fit()
+        return session.run
+
+
+def _run_before_restart(config: TrainConfig) -> str | None:
+    """Returns the folder of the run that the ranks trained before torchrun restarted them, if they came to make one."""
+    run = Run.of_launcher(config.out_dir, ranks.launcher())
+    return None if run is None else str(run.folder)
 
 
 def resumed(config: TrainConfig, given: dict[str, Any] | None = None) -> tuple[Run, TrainConfig]:
@@ -283,7 +306,8 @@ class _Session:
 
     @classmethod
     def start(cls, config: TrainConfig) -> _Session:
-        dataset = load_dataset(config.dataset, config.data_dir)
+        with ranks.first_before_others():
+            dataset = load_dataset(config.dataset, config.data_dir)
         # What was meant is saved as what it turned out to be, so that a resumed run finds the same from anywhere.
         config = dataclasses.replace(
             config,
@@ -293,16 +317,18 @@ class _Session:
         )
         trainer = Trainer(config, dataset.images)
         # The run is made last, so that bad input leaves no empty folders.
-        session = cls(Run.create(config, dataset.name), trainer, dataset)
+        run = ranks.from_first(lambda: Run.create(config, dataset.name))
+        session = cls(run, trainer, dataset)
         # From here on there is always a checkpoint, and a disk that cannot hold one is noticed at once.
         session.save_checkpoint()
         return session
 
     @classmethod
     def resume(cls, run: Run, config: TrainConfig) -> _Session:
-        path = run.latest_checkpoint()
-        state = load_checkpoint(path)
-        dataset = load_dataset(config.dataset, config.data_dir)
+        path = ranks.from_first(run.latest_checkpoint)
+        state = ranks.from_first(lambda: load_checkpoint(path))
+        with ranks.first_before_others():
+            dataset = load_dataset(config.dataset, config.data_dir)
         trainer = Trainer(config, dataset.images)
         session = cls(run, trainer, dataset)
         try:
@@ -317,25 +343,29 @@ class _Session:
                 f"warning: the run was on {state['device']}, and goes on with other random numbers on {trainer.device}",
                 file=sys.stderr,
             )
-        run.make_folders()
-        run.save_config(config.to_dict())
-        run.cut_metrics(trainer.step)
+        if ranks.is_first():
+            run.make_folders()
+            run.save_config(config.to_dict())
+            run.cut_metrics(trainer.step)
         return session
 
     def fit(self) -> None:
         """Trains to the last step, or to a Ctrl-C or SIGTERM, and then saves and draws everything."""
         trainer, config = self.trainer, self.config
         first_step = trainer.step
-        print(f"{self.run.folder}: step {first_step} of {self.total_steps} on {trainer.device}", file=sys.stderr)
+        where = str(trainer.device) if ranks.n_ranks() == 1 else f"{ranks.n_ranks()} x {trainer.device.type}"
+        if ranks.is_first():
+            print(f"{self.run.folder}: step {first_step} of {self.total_steps} on {where}", file=sys.stderr)
         bar = tqdm(
             total=self.total_steps * config.batch_size,
             initial=first_step * config.batch_size,
             unit="img",
             unit_scale=True,
+            disable=not ranks.is_first(),
             mininterval=0.5 if sys.stderr.isatty() else 30,  # seconds; a log file needs fewer lines
         )
         with _StopRequest() as stop, bar, self.saved_if_interrupted():
-            while trainer.step < self.total_steps and stop.signal is None:
+            while trainer.step < self.total_steps and not ranks.any_rank(stop.signal is not None):
                 started = time.perf_counter()
                 metrics = self.take_step()
                 self.log.add(metrics, time.perf_counter() - started)
@@ -344,6 +374,8 @@ class _Session:
                 # Below this line: all that is done only now and then.
                 if trainer.step % config.log_every == 0:
                     self.write_metrics(bar)
+                if not ranks.is_first():
+                    continue
                 if trainer.step % (self.per_epoch * self.sample_every) == 0:
                     self.draw_samples()
                 if config.eval_every and trainer.step % config.eval_every == 0:
@@ -351,10 +383,11 @@ class _Session:
                 if trainer.step % config.checkpoint_every == 0 and trainer.step < self.total_steps:
                     self.save_checkpoint()
             bar.close()
-            if trainer.step > first_step:
-                self.save_checkpoint()
-            self.draw_all()
-        self.report(stop.signal)
+            if ranks.is_first():
+                if trainer.step > first_step:
+                    self.save_checkpoint()
+                self.draw_all()
+                self.report(stop.signal)
 
     @contextlib.contextmanager
     def saved_if_interrupted(self) -> Iterator[None]:
@@ -377,6 +410,8 @@ class _Session:
 
     def write_metrics(self, bar: tqdm) -> None:
         means = self.log.read()
+        if not ranks.is_first():
+            return
         step = self.trainer.step
         progress = {
             "step": step,
@@ -403,6 +438,8 @@ class _Session:
         self.run.append_metrics(scores)
 
     def save_checkpoint(self) -> None:
+        if not ranks.is_first():
+            return
         # A loss can be finite and the update that follows from it not: such weights must not replace good ones.
         if not self.trainer.is_finite():
             raise NonFiniteLossError(

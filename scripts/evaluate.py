@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config import make_parser
+from infogan.config import check_least, check_new_files, make_parser
 from infogan.errors import UserError, run_script
 
 LEAST_SAMPLES = 100
@@ -30,20 +30,14 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--bar", type=float, default=0.95, help="accuracy that a run should reach (default: 0.95)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="with --report: also write it as Markdown")
     flags = parser.parse_args()
-    for name, least in (("seed", 0), ("n_samples", LEAST_SAMPLES)):
-        if getattr(flags, name) < least:
-            flag = name.replace("_", "-")
-            raise UserError(f"--{flag}: expected at least {least}, got {getattr(flags, name)}")
+    check_least(flags, seed=0, n_samples=LEAST_SAMPLES)
     if not 0 <= flags.bar <= 1:
         raise UserError(f"--bar: expected a number in [0, 1], got {flags.bar}")
     if flags.report is None and flags.markdown is not None:
         raise UserError(f"--markdown: expected with --report, got {str(flags.markdown)!r} alone")
     if flags.report is not None and (flags.run is not None or flags.json is not None):
         raise UserError("--report: expected runs alone, got a run to evaluate or --json as well")
-    for name in ("json", "markdown"):
-        file = getattr(flags, name)
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise UserError(f"--{name}: expected a file in a folder that exists, got {str(file)!r}")
+    check_new_files(flags, "json", "markdown")
     return flags
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a checkout works without being installed
 
-from infogan.config import make_parser
+from infogan.config import check_least, make_parser
 from infogan.errors import UserError, run_script
 
 DEFAULT_OUT = ROOT / "infogan" / "assets" / "digit_classifier.pt"
@@ -30,9 +30,7 @@ def parse_flags() -> argparse.Namespace:
         "--out", type=Path, default=DEFAULT_OUT, help="weight file, replaced if there (default: the package's own)"
     )
     flags = parser.parse_args()
-    for name, least in (("epochs", 1), ("seed", 0)):
-        if getattr(flags, name) < least:
-            raise UserError(f"--{name}: expected at least {least}, got {getattr(flags, name)}")
+    check_least(flags, epochs=1, seed=0)
     if flags.out.is_dir() or not os.access(flags.out.absolute().parent, os.W_OK):
         raise UserError(f"--out: expected a file in a folder that can be written, got {str(flags.out)!r}")
     return flags

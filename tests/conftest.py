@@ -22,6 +22,7 @@ TENSOR_MODULES = (
     "latents",
     "losses",
     "models",
+    "ranks",
     "report",
     "runtime",
     "scoring",

@@ -16,10 +16,11 @@ MAY_IMPORT = {
     "latents": {"errors", "spec"},
     "models": {"errors", "spec"},
     "losses": {"latents", "spec"},
+    "ranks": {"errors"},
     "runtime": {"errors"},
     "datasets": {"config", "errors", "runtime"},
-    "steps": {"config", "errors", "losses", "models", "spec"},
-    "run": {"config", "errors"},
+    "steps": {"config", "errors", "losses", "models", "ranks", "spec"},
+    "run": {"config", "errors", "ranks"},
     "auxiliary": {"errors", "latents", "runtime", "spec"},
     "digits": {"errors"},
     "evaluation": {"errors"},
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     },
     "report": {"auxiliary", "datasets", "digits", "errors", "run", "scoring", "trainer"},
     "trainer": {
-        *("auxiliary", "config", "datasets", "errors", "latents", "models", "run", "runtime", "scoring"),
+        *("auxiliary", "config", "datasets", "errors", "latents", "models", "ranks", "run", "runtime", "scoring"),
         *("spec", "steps"),
     },
 }

@@ -1,6 +1,8 @@
 """The commands as a user runs them, each in a process of its own."""
 
+import importlib.util
 import json
+import math
 import os
 import shutil
 import signal
@@ -14,7 +16,7 @@ import pytest
 import torch
 from conftest import ROOT, small_config
 
-from infogan import Trainer, datasets
+from infogan import TrainConfig, Trainer, datasets
 from infogan.run import Run
 
 SMALL = ("--dataset", "mnist5k", "--width", 4, "--batch-size", 50, "--device", "cpu")
@@ -36,6 +38,7 @@ def only_line(finished, code=2):
         ("train.py", ["--dataset", "cifar"], "error: argument --dataset: invalid choice: 'cifar'"),
         ("interpolate.py", ["--columns", "1"], "error: --columns: expected 2 to 100, got 1"),
         ("interpolate.py", ["--category", "blend"], "error: argument --category: invalid choice: 'blend'"),
+        ("benchmark.py", ["--rounds", "0"], "error: --rounds: expected at least 1, got 0"),
         ("evaluate.py", ["--n-samples", "99"], "error: --n-samples: expected at least 100, got 99"),
         ("evaluate.py", ["--seed", "-1"], "error: --seed: expected at least 0, got -1"),
         ("evaluate.py", ["--report", "runs/a", "--bar", "95"], "error: --bar: expected a number in [0, 1], got 95.0"),
@@ -201,3 +204,62 @@ def test_sigterm_saves_draws_and_resumes(script, tmp_path):
 
     line = only_line(script("train.py", "--resume", run.folder, "--codes", "cat3", "--width", 8))
     assert "--codes cat3 (the run has cat10,uniform,uniform)" in line and "--width 8 (the run has 4)" in line
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    """The benchmark's module."""
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "scripts" / "benchmark.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def flop_of_paper_nets():
+    """Multiplications and additions per image, by hand: a pass forward of G and of D, in FLOP."""
+    latents, fc, seed, width = 74, 1024, 7 * 7 * 128, 64
+    generator = 2 * (latents * fc + fc * seed + 7 * 7 * 128 * width * 16 + 14 * 14 * width * 16)
+    first_conv = 2 * 14 * 14 * width * 16
+    heads = {"d": 2 * fc, "q": 2 * (fc * 128 + 128 * 12)}  # a fixed deviation leaves Q 10 + 1 + 1 outputs
+    trunk = first_conv + 2 * (7 * 7 * width * 128 * 16 + seed * fc)
+    return generator, 2 * latents * fc, trunk, first_conv, heads
+
+
+def test_the_benchmark_counts_the_flop_of_an_update_as_one_does_by_hand(benchmark, digits):
+    config = TrainConfig.from_preset("paper", dataset="mnist5k", device="cpu", batch_size=8)
+    generator, first_layer, trunk, first_conv, heads = flop_of_paper_nets()
+    real = 3 * (trunk + heads["d"]) - first_conv  # forward, and gradients of weights and, but for images, inputs
+    fake = 3 * (trunk + heads["d"] + heads["q"]) - first_conv
+    through_d = 2 * (trunk + heads["d"] + heads["q"])  # forward, and the gradients of inputs alone
+    update = 3 * generator - first_layer + real + fake + through_d
+    assert benchmark._flop_per_image(Trainer(config, digits.images), config.batch_size) == pytest.approx(update)
+
+
+def test_the_reference_loop_updates_every_net_and_reads_its_losses(benchmark, small, digits):
+    loop = benchmark.ReferenceLoop(small(), digits.images)
+    before = [p.clone() for net in (loop.generator, loop.discriminator) for p in net.parameters()]
+    losses = loop.train_step()
+    after = [p for net in (loop.generator, loop.discriminator) for p in net.parameters()]
+    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert losses["loss_d"] == pytest.approx(2 * math.log(2), abs=0.1)  # at chance
+    assert losses["loss_g"] == pytest.approx(math.log(2), abs=0.1)
+
+
+def test_the_time_to_a_quality_never_reached_is_none(benchmark, small):
+    (result,) = benchmark.measure_time_to_quality(small(), 1, 3, 2)
+    assert result["steps"] == 3
+    assert result["reached_s"] == {"mi_nats >= 2.25": None, "accuracy >= 0.9": None, "accuracy >= 0.95": None}
+
+
+def test_the_benchmark_prints_its_table_and_writes_its_measures(script, tmp_path):
+    file, markdown = tmp_path / "benchmark.json", tmp_path / "benchmark.md"
+    flags = ("--preset", "fast", "--dataset", "mnist5k", "--device", "cpu", "--rounds", 2, "--steps", 1)
+    done = script("benchmark.py", *flags, "--json", file, "--markdown", markdown)
+    assert done.returncode == 0, done.stderr
+    speed = json.loads(file.read_text())["speed"]
+    ours, reference = speed["loops"]["ours"], speed["loops"]["reference"]
+    assert len(ours["images_per_s"]) == len(reference["images_per_s"]) == len(speed["matrix_rates_flop_per_s"]) == 2
+    assert ours["flop_per_image"] < reference["flop_per_image"]
+    assert "ratio" in done.stdout and "train.py to its first step" in done.stdout
+    assert markdown.read_text().count("| --- |") == 2

@@ -1,0 +1,436 @@
+"""Measures how fast training is, beside InfoGAN as it is usually written: python scripts/benchmark.py --help
+
+Each loop trains in a process of its own, and they take turns, a few steps each, so that a busy machine slows them
+alike; what is compared is the ratio within a turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
+
+from infogan.config import PRESETS, DatasetName, TrainConfig, check_least, check_new_files, make_parser
+from infogan.errors import UserError, run_script
+
+if TYPE_CHECKING:
+    import torch
+
+MATRIX_SIDES = (1024, 2048)
+QUALITY_BARS = {"mi_nats": (2.25,), "accuracy": (0.90, 0.95)}
+TRAIN_SCRIPT = Path(__file__).with_name("train.py")
+
+
+def parse_flags() -> argparse.Namespace:
+    parser = make_parser(
+        "Measure training: images/s beside a reference loop, the share of the machine's matrix-multiply rate, memory, "
+        "start-up, and with --quality-seeds the time to a given quality."
+    )
+    parser.add_argument("--preset", default="paper", choices=list(PRESETS), help="nets and objective (default: paper)")
+    parser.add_argument("--dataset", default="mnist", choices=get_args(DatasetName), help="images (default: mnist)")
+    parser.add_argument("--data-dir", default="data", help="folder of the IDX files (default: data)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each loop (default: 9)")
+    parser.add_argument("--steps", type=int, default=10, help="steps in a turn (default: 10)")
+    parser.add_argument(
+        "--quality-seeds", type=int, default=0, help="seeds to train for the time to quality (default: 0)"
+    )
+    parser.add_argument("--quality-steps", type=int, default=5000, help="most steps of each of them (default: 5000)")
+    parser.add_argument("--quality-every", type=int, default=250, help="steps between scorings (default: 250)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the measures here")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table as Markdown")
+    flags = parser.parse_args()
+    check_least(flags, rounds=1, steps=1, quality_seeds=0, quality_steps=1, quality_every=1)
+    check_new_files(flags, "json", "markdown")
+    return flags
+
+
+# The loops. Each has `train_step()`.
+
+
+class ReferenceLoop:
+    """An update as public InfoGAN code makes it, with the nets, batches, objective and rates of `Trainer`.
+
+    Images are transformed one by one by a DataLoader; G and D are called anew for each of three losses, each with an
+    optimizer of torch's defaults; gradients reach weights that the loss does not update; and every loss is read at
+    every step.
+    """
+
+    def __init__(self, config: TrainConfig, images: torch.Tensor) -> None:
+        import torch
+        from torchvision import transforms
+
+        from infogan.models import Discriminator, Generator
+        from infogan.runtime import resolve_device, seed_everything
+
+        self.config, self.device = config, resolve_device(config.device)
+        seed_everything(config.seed)
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        self.generator = Generator(config.spec, shape, config.width).to(self.device)
+        self.discriminator = net = Discriminator(config.spec, shape, config.width).to(self.device)
+        betas = (config.beta1, config.beta2)
+        self.opt_d = torch.optim.Adam([*net.trunk.parameters(), *net.d_head.parameters()], config.lr_d, betas)
+        self.opt_g = torch.optim.Adam(self.generator.parameters(), config.lr_g, betas)
+        self.opt_info = torch.optim.Adam([*self.generator.parameters(), *net.parameters()], config.lr_d, betas)
+        as_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
+        dataset = _TransformedImages(images.permute(0, 2, 3, 1).numpy(), as_tensor)
+        loader = torch.utils.data.DataLoader(dataset, config.batch_size, shuffle=True, drop_last=True)
+        self.batches = self._endless(loader)
+        self.rng = torch.Generator(self.device).manual_seed(config.seed)
+
+    @staticmethod
+    def _endless(loader: Any) -> Iterator[torch.Tensor]:
+        while True:
+            yield from loader
+
+    def train_step(self) -> dict[str, float]:
+        from infogan.latents import sample_prior
+        from infogan.losses import discriminator_loss, generator_loss, mutual_information_lower_bound
+        from infogan.steps import code_weights
+
+        spec, net, n = self.config.spec, self.discriminator, self.config.batch_size
+        x_real = next(self.batches).to(self.device)
+
+        z, c = sample_prior(spec, n, self.rng)
+        loss_d = discriminator_loss(net(x_real)[0], net(self.generator(z, c).detach())[0], self.config.gan_loss)
+        self.opt_d.zero_grad()
+        loss_d.backward()
+        self.opt_d.step()
+
+        loss_g = generator_loss(net(self.generator(z, c))[0], self.config.gan_loss)
+        self.opt_g.zero_grad()
+        loss_g.backward()
+        self.opt_g.step()
+
+        z, c = sample_prior(spec, n, self.rng)
+        mi_nats = mutual_information_lower_bound(spec, c, net(self.generator(z, c))[1])
+        weights = code_weights(spec, self.config.lambda_cat, self.config.lambda_cont).to(self.device)
+        loss_info = -(weights @ mi_nats)
+        self.opt_info.zero_grad()
+        loss_info.backward()
+        self.opt_info.step()
+        return {"loss_d": loss_d.item(), "loss_g": loss_g.item(), "loss_info": loss_info.item()}
+
+
+class _TransformedImages:
+    """HWC uint8 images, each transformed when it is asked for."""
+
+    def __init__(self, images: Any, transform: Any) -> None:
+        self.images, self.transform = images, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        return self.transform(self.images[i])
+
+
+# Measuring, in the process of a loop
+
+
+def _serve(kind: str, config: TrainConfig, pipe: Connection) -> None:
+    """Runs one loop in this process: answers each request of the parent with a measure."""
+    try:
+        from infogan.datasets import load_dataset
+        from infogan.trainer import Trainer
+
+        images = load_dataset(config.dataset, config.data_dir).images
+        started = time.perf_counter()
+        loop = Trainer(config, images) if kind == "ours" else ReferenceLoop(config, images)
+        loop.train_step()
+        _wait_for(loop.device)
+        pipe.send(time.perf_counter() - started)
+        measures = {
+            "seconds": lambda n_steps: _seconds(loop, n_steps),
+            "flop_per_image": lambda _: _flop_per_image(loop, config.batch_size),
+            "matrix_rate": lambda _: _matrix_rate(loop.device),
+            "peak_memory": lambda _: _peak_memory(loop.device),
+        }
+        while (request := pipe.recv()) is not None:
+            what, argument = request
+            pipe.send(measures[what](argument))
+    except (UserError, OSError) as error:
+        pipe.send(UserError(str(error)))
+
+
+def _seconds(loop: Any, n_steps: int) -> float:
+    started = time.perf_counter()
+    for _ in range(n_steps):
+        loop.train_step()
+    _wait_for(loop.device)
+    return time.perf_counter() - started
+
+
+def _wait_for(device: torch.device) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _flop_per_image(loop: Any, batch_size: int) -> float:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        loop.train_step()
+    return counter.get_total_flops() / batch_size
+
+
+def _matrix_rate(device: torch.device) -> float:
+    """Returns the FLOP/s of float32 matrix products as this process makes them: the best of a few."""
+    import torch
+
+    best = 0.0
+    for side in MATRIX_SIDES:
+        a, b = torch.randn(2, side, side, device=device)
+        for _ in range(5):
+            started = time.perf_counter()
+            a @ b
+            _wait_for(device)
+            best = max(best, 2 * side**3 / (time.perf_counter() - started))
+    return best
+
+
+def _peak_memory(device: torch.device) -> dict[str, float]:
+    """Returns the most memory that the process held, in MiB; on CUDA also what it had allocated there."""
+    import torch
+
+    memory = {"resident_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    if device.type == "cuda":
+        memory["cuda_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
+    return memory
+
+
+# Measuring, from the parent
+
+
+class _Loop:
+    """A loop in a process of its own, asked for one measure at a time."""
+
+    def __init__(self, kind: str, config: TrainConfig) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(kind, config, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.warm_up_seconds: float = self._receive()
+
+    def ask(self, what: str, argument: int = 0) -> Any:
+        self._pipe.send((what, argument))
+        return self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._pipe.recv()
+        except EOFError:
+            raise UserError("a loop's process died; its own message is above") from None
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._pipe.send(None)
+        self._process.join()
+
+
+def measure_speed(config: TrainConfig, n_rounds: int, n_steps: int) -> dict[str, Any]:
+    """Returns images/s of both loops, turn by turn, and what they need of the machine."""
+    loops = {kind: _Loop(kind, config) for kind in ("ours", "reference")}
+    try:
+        for loop in loops.values():
+            loop.ask("seconds", n_steps)  # warm: caches, clocks, memory
+        n_images = n_steps * config.batch_size
+        rates: dict[str, list[float]] = {kind: [] for kind in loops}
+        matrix_rates = []
+        for _ in range(n_rounds):
+            for kind, loop in loops.items():
+                rates[kind].append(n_images / loop.ask("seconds", n_steps))
+            matrix_rates.append(loops["ours"].ask("matrix_rate"))
+        return {
+            "matrix_rates_flop_per_s": matrix_rates,
+            "loops": {
+                kind: {
+                    "images_per_s": rates[kind],
+                    "flop_per_image": loop.ask("flop_per_image"),
+                    "peak_memory": loop.ask("peak_memory"),
+                    "build_and_first_step_s": loop.warm_up_seconds,
+                }
+                for kind, loop in loops.items()
+            },
+        }
+    finally:
+        for loop in loops.values():
+            loop.close()
+
+
+def measure_start_up(config: TrainConfig) -> dict[str, float]:
+    """Returns seconds from the command to its answer: `--help`, the import of torch alone, and a first step."""
+    with tempfile.TemporaryDirectory() as folder:
+        train = [sys.executable, str(TRAIN_SCRIPT)]
+        first_step = [*train, "--preset", config.preset, "--dataset", config.dataset, "--data-dir", config.data_dir]
+        first_step += ["--device", config.device, "--steps", "1", "--log-every", "1", "--out-dir", folder]
+        return {
+            "help_s": _until([*train, "--help"]),
+            "import_torch_s": _until([sys.executable, "-c", "import torch"]),
+            "first_step_s": _until(first_step, Path(folder)),
+        }
+
+
+def _until(command: list[str], run_root: Path | None = None) -> float:
+    """Returns the seconds until a command ends, or until the run that it makes under `run_root` logs a step."""
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            if run_root is not None and any(run_root.glob("runs/*/metrics.jsonl")):
+                break
+            time.sleep(0.002)
+        seconds = time.perf_counter() - started
+        _, message = process.communicate()
+    if process.returncode:
+        raise UserError(message.strip().splitlines()[-1].removeprefix("error: "))
+    return seconds
+
+
+def measure_time_to_quality(config: TrainConfig, n_seeds: int, n_steps: int, every: int) -> list[dict[str, Any]]:
+    """Returns for each seed the seconds of training until each of `QUALITY_BARS` was first met, None where never.
+
+    Scored on a part of the test images every so many steps; the clock stands still while scoring.
+    """
+    import dataclasses
+
+    from infogan.datasets import load_dataset
+    from infogan.scoring import quick_scores
+    from infogan.trainer import Trainer
+
+    dataset = load_dataset(config.dataset, config.data_dir)
+    results = []
+    for seed in range(n_seeds):
+        trainer = Trainer(dataclasses.replace(config, seed=seed), dataset.images)
+        reached: dict[str, float | None] = {
+            f"{measure} >= {bar}": None for measure, bars in QUALITY_BARS.items() for bar in bars
+        }
+        seconds = 0.0
+        while trainer.step < n_steps and None in reached.values():
+            seconds += _seconds(trainer, min(every, n_steps - trainer.step))
+            scores = quick_scores(trainer.picture_generator, trainer.discriminator, trainer.spec, dataset)
+            found = {"mi_nats": scores["eval_mi_c1"], "accuracy": scores["eval_accuracy_c1"]}
+            for measure, bars in QUALITY_BARS.items():
+                for bar in bars:
+                    if found[measure] >= bar and reached[f"{measure} >= {bar}"] is None:
+                        reached[f"{measure} >= {bar}"] = seconds
+        results.append({"seed": seed, "steps": trainer.step, "seconds": seconds, "reached_s": reached, **found})
+        print(f"seed {seed}: {results[-1]}", file=sys.stderr)
+    return results
+
+
+# Telling
+
+
+def describe(measures: dict[str, Any]) -> list[Any]:
+    """Returns the measures as tables."""
+    from infogan.report import Table
+
+    loops = measures["speed"]["loops"]
+    matrix_rate = max(measures["speed"]["matrix_rates_flop_per_s"])
+    rows = []
+    for kind, loop in loops.items():
+        images_per_s = statistics.median(loop["images_per_s"])
+        rate = images_per_s * loop["flop_per_image"]
+        pairs = zip(loop["images_per_s"], loops["reference"]["images_per_s"], strict=True)
+        ratios = [own / reference for own, reference in pairs]
+        rows.append(
+            [
+                kind,
+                f"{images_per_s:,.0f}",
+                f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
+                f"{loop['flop_per_image'] / 1e6:,.0f}",
+                f"{rate / 1e9:,.0f}",
+                f"{rate / matrix_rate:.0%}",
+                " + ".join(f"{mib:,.0f}" for mib in loop["peak_memory"].values()),
+            ]
+        )
+    environment = measures["environment"]
+    speed = Table(
+        f"{measures['preset']} preset, batch {measures['batch_size']}, {measures['device']}, "
+        f"{environment['threads']} threads, torch {environment['torch']}, commit {environment['commit']}, "
+        f"{environment['started'][:10]}; float32 matrix products: {matrix_rate / 1e9:,.0f} GFLOP/s",
+        ["loop", "images/s", "ratio (range)", "MFLOP/image", "GFLOP/s", "share", "peak MiB"],
+        rows,
+    )
+    names = {
+        "help_s": "train.py --help",
+        "import_torch_s": "import torch, alone",
+        "first_step_s": "train.py to its first step",
+    }
+    start_up = Table(
+        "Start-up",
+        ["from command to answer", "seconds"],
+        [[names[key], f"{value:.2f}"] for key, value in measures["start_up"].items()],
+    )
+    tables = [speed, start_up]
+    if quality := measures["time_to_quality"]:
+        bars = list(quality[0]["reached_s"])
+        tables.append(
+            Table(
+                "Seconds of training (scoring excluded) to quality on test images",
+                ["seed", *bars, "steps"],
+                [
+                    [
+                        str(one["seed"]),
+                        *("-" if one["reached_s"][bar] is None else f"{one['reached_s'][bar]:.0f}" for bar in bars),
+                        str(one["steps"]),
+                    ]
+                    for one in quality
+                ],
+            )
+        )
+    return tables
+
+
+def main() -> None:
+    flags = parse_flags()
+    config = TrainConfig.from_preset(
+        flags.preset, dataset=flags.dataset, data_dir=flags.data_dir, device=flags.device, seed=0
+    )
+    speed = measure_speed(config, flags.rounds, flags.steps)
+    start_up = measure_start_up(config)
+    quality = measure_time_to_quality(config, flags.quality_seeds, flags.quality_steps, flags.quality_every)
+
+    from infogan.run import environment, write_atomically
+    from infogan.runtime import resolve_device
+
+    measures = {
+        "preset": flags.preset,
+        "batch_size": config.batch_size,
+        "device": str(resolve_device(flags.device)),
+        "environment": environment(),
+        "speed": speed,
+        "start_up": start_up,
+        "time_to_quality": quality,
+    }
+    tables = describe(measures)
+    print("\n\n".join(table.plain() for table in tables))
+    if flags.json is not None:
+        content = json.dumps(measures, indent=2) + "\n"
+        write_atomically(flags.json, lambda file: file.write(content.encode()), "--json")
+    if flags.markdown is not None:
+        markdown = "\n\n".join(table.markdown() for table in tables) + "\n"
+        write_atomically(flags.markdown, lambda file: file.write(markdown.encode()), "--markdown")
+
+
+if __name__ == "__main__":
+    run_script(main)
