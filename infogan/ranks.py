@@ -192,7 +192,11 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def use_global_batch_norm(net: nn.Module) -> None:
-    """Makes every BatchNorm of a net a `GlobalBatchNorm`, with the same parameters and statistics."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.__class__ = GlobalBatchNorm
+    """Replaces every BatchNorm within a net by a `GlobalBatchNorm` of the same weights and statistics."""
+    for name, child in net.named_children():
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+            twin = GlobalBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight.device)
+            twin.load_state_dict(child.state_dict())
+            setattr(net, name, twin)
+        else:
+            use_global_batch_norm(child)

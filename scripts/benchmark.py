@@ -86,7 +86,7 @@ class ReferenceLoop:
         self.opt_g = torch.optim.Adam(self.generator.parameters(), config.lr_g, betas)
         self.opt_info = torch.optim.Adam([*self.generator.parameters(), *net.parameters()], config.lr_d, betas)
         as_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
-        dataset = _TransformedImages(images.permute(0, 2, 3, 1).numpy(), as_tensor)
+        dataset: Any = _TransformedImages(images.permute(0, 2, 3, 1).numpy(), as_tensor)
         loader = torch.utils.data.DataLoader(dataset, config.batch_size, shuffle=True, drop_last=True)
         self.batches = self._endless(loader)
         self.rng = torch.Generator(self.device).manual_seed(config.seed)
@@ -198,7 +198,7 @@ def _matrix_rate(device: torch.device) -> float:
         a, b = torch.randn(2, side, side, device=device)
         for _ in range(5):
             started = time.perf_counter()
-            a @ b
+            torch.mm(a, b)
             _wait_for(device)
             best = max(best, 2 * side**3 / (time.perf_counter() - started))
     return best
