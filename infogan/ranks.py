@@ -47,8 +47,8 @@ def joined(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     # torchrun's store outlives the ranks: after a restart they must not find the addresses of those before them.
-    store, rank, size = next(iter(dist.rendezvous("env://")))
-    store = dist.PrefixStore(f"restart-{_n_restarts()}", store)
+    store, rank, size = next(iter(dist.rendezvous("env://")))  # pyright: ignore[reportPrivateImportUsage]
+    store = dist.PrefixStore(f"restart-{_n_restarts()}", store)  # pyright: ignore[reportPrivateImportUsage]
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
