@@ -161,7 +161,9 @@ class Trainer:
             UserError: it was made with another configuration, or other images; every difference is listed.
         """
         mine = {**self.config.to_dict(), "image-shape": list(self.image_shape), "n-images": len(self.batches.images)}
-        theirs = {**state["config"], "image-shape": state["image_shape"], "n-images": state["n_images"]}
+        # A field that came later has its default in an older checkpoint.
+        saved = TrainConfig.from_dict(state["config"]).to_dict()
+        theirs = {**saved, "image-shape": state["image_shape"], "n-images": state["n_images"]}
         differences = [
             f"{flag_of(name)} {theirs.get(name)} (expected {value})"
             for name, value in mine.items()

@@ -205,6 +205,16 @@ def test_a_state_of_other_images_is_refused(small, digits):
         Trainer(small(), digits.images[:60]).load_state_dict(state)
 
 
+def test_a_state_from_before_a_field_was_added_has_its_default(small, digits):
+    trainer = Trainer(small(), digits.images)
+    trainer.train_step()
+    state = trainer.state_dict()
+    del state["config"]["sync_batchnorm"]
+    Trainer(small(), digits.images).load_state_dict(state)
+    with pytest.raises(UserError, match=r"--sync-batchnorm True \(expected False\)"):
+        Trainer(small(sync_batchnorm=False), digits.images).load_state_dict(state)
+
+
 def test_a_checkpoint_s_name_cannot_lead_out_of_the_folder(whole, tmp_path):
     state = final_state(whole)
     torch.save({**state, "name": "../../evil"}, tmp_path / "evil.pt")
