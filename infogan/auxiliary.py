@@ -447,6 +447,10 @@ def _mi_figure(rows: Sequence[dict[str, float]], spec: LatentSpec, title: str) -
             _plot(axes, rows, f"vanilla_mi_{name}", f"vanilla GAN, {code}", color=f"C{2 * n + 1}")
         for entropy in sorted({spec.entropies_nats[i] for i in positions}):
             axes.axhline(entropy, color="0.3", linestyle="--", label=f"H(c) = {entropy:.3f} nats")
+            if kind == "continuous" and spec.q_std is not None:
+                # A Gaussian of fixed width has a density to the code that is no higher than at its mean.
+                most = entropy - math.log(spec.q_std) - 0.5 * math.log(2 * math.pi)
+                axes.axhline(most, color="0.3", linestyle=":", label=f"most for σ = {spec.q_std:g}: {most:.3f} nats")
         axes.axhline(0, color="0.8", linewidth=0.8)
         axes.set_ylim(bottom=max(axes.get_ylim()[0], -1.0))  # a wild start must not flatten the rest
         _finish(axes, title, f"L_I of each {kind} code (nats)")
