@@ -26,12 +26,16 @@ T = TypeVar("T")
 
 def n_ranks() -> int:
     """Returns how many ranks train together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if _is_joined() else 1
 
 
 def is_first() -> bool:
     """Returns whether this is rank 0, the one that writes and prints."""
-    return not dist.is_initialized() or dist.get_rank() == 0
+    return not _is_joined() or dist.get_rank() == 0
+
+
+def _is_joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 @contextlib.contextmanager
@@ -41,7 +45,7 @@ def joined(device: torch.device) -> Iterator[None]:
     Args:
         device: this rank's; NCCL connects CUDA devices, gloo the CPU.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if launcher() is None or int(os.environ["WORLD_SIZE"]) == 1:
         yield
         return
     if device.type == "cuda":
@@ -59,7 +63,8 @@ def joined(device: torch.device) -> Iterator[None]:
 
 def launcher() -> str | None:
     """Returns what names the torchrun that started this rank, the same after it restarted its ranks; else None."""
-    return f"{socket.gethostname()}:{os.getppid()}" if "TORCHELASTIC_RUN_ID" in os.environ else None
+    run_id = os.environ.get("TORCHELASTIC_RUN_ID")
+    return None if run_id is None else f"{run_id}@{socket.gethostname()}:{os.getppid()}"
 
 
 def is_restart() -> bool:
@@ -93,16 +98,6 @@ def from_first(make: Callable[[], T]) -> T:
         sys.exit(2)
     dist.broadcast_object_list(answer)
     return answer[0]  # pyright: ignore[reportReturnType]  the broadcast has filled it
-
-
-@contextlib.contextmanager
-def first_before_others() -> Iterator[None]:
-    """Has rank 0 do the block before the others do it: what it downloads, they find."""
-    if n_ranks() > 1 and not is_first():
-        dist.barrier()
-    yield
-    if n_ranks() > 1 and is_first():
-        dist.barrier()
 
 
 def check_batch_size(batch_size: int) -> None:

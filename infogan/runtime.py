@@ -32,8 +32,8 @@ def resolve_device(name: str) -> torch.device:
     if re.fullmatch(r"cpu|cuda(:\d{1,2})?", name) is None:
         raise UserError(f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}")
     device = torch.device(name)
-    if device.type == "cuda" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    if device.type == "cuda" and (local_rank := os.environ.get("LOCAL_RANK")) is not None:
+        device = torch.device("cuda", int(local_rank))
     if device.type == "cuda" and (device.index or 0) >= n_cuda:
         raise UserError(f"--device: expected one of this machine's {n_cuda} CUDA devices, or cpu, got {str(device)!r}")
     return device
@@ -51,10 +51,13 @@ def make_deterministic() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def tune_cpu() -> None:
-    """Makes the CPU's training steps a third shorter, at full precision (`scripts/benchmark.py` measures it)."""
-    _keep_freed_memory()
-    _multiply_with_onednn()
+def tune_for(device: torch.device) -> None:
+    """Sets the process up for training on a device, at full precision (`scripts/benchmark.py` measures it)."""
+    if device.type == "cpu":
+        _keep_freed_memory()
+        _multiply_with_onednn()
+    else:
+        _multiply_by_default()
 
 
 def _keep_freed_memory() -> None:
@@ -65,12 +68,14 @@ def _keep_freed_memory() -> None:
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # no glibc: macOS, Windows, musl
         mallopt = ctypes.CDLL(None).mallopt
-        most = 2**30  # bytes
-        mallopt(_M_MMAP_THRESHOLD, most)
-        mallopt(_M_TRIM_THRESHOLD, most)
+        # An older glibc takes 32 MiB at most; with neither, the other setting would only do harm.
+        if mallopt(_M_MMAP_THRESHOLD, 2**30) or mallopt(_M_MMAP_THRESHOLD, 2**25):
+            mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+_default_precision: str | None = None  # what `_multiply_with_onednn` found, while its own setting holds
 
 
 def _multiply_with_onednn() -> None:
@@ -80,12 +85,23 @@ def _multiply_with_onednn() -> None:
     "medium" precision, which oneDNN computes in float32 all the same unless the processor has matrix units
     for less (AMX); so the precision is measured, and the setting kept only if nothing is lost.
     """
-    before = torch.get_float32_matmul_precision()
+    global _default_precision
+    if _default_precision is not None:
+        return
+    _default_precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     a = torch.linspace(0.5, 1.0, 256 * 256).view(256, 256)
     exact = a.double() @ a.double()
     if ((a @ a - exact).abs() / exact).max() > 1e-5:  # bfloat16 would be off by 1e-3
-        torch.set_float32_matmul_precision(before)
+        _multiply_by_default()
+
+
+def _multiply_by_default() -> None:
+    """Takes `_multiply_with_onednn` back: on CUDA its setting would round products to TF32."""
+    global _default_precision
+    if _default_precision is not None:
+        torch.set_float32_matmul_precision(_default_precision)
+        _default_precision = None
 
 
 def seed_everything(seed: int) -> None:

@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from infogan import auxiliary, ranks
-from infogan.config import MAY_CHANGE, TrainConfig, flag_of
+from infogan.config import MAY_CHANGE, DatasetName, TrainConfig, flag_of
 from infogan.datasets import ImageDataset, ShuffledBatches, epoch_of, load_dataset
 from infogan.errors import NonFiniteLossError, UserError
 from infogan.latents import sample_prior
@@ -33,7 +33,7 @@ from infogan.runtime import (
     seed_everything,
     set_generator_state,
     set_rng_state,
-    tune_cpu,
+    tune_for,
 )
 from infogan.spec import LatentSpec
 from infogan.steps import AdversarialStep, StepLosses
@@ -74,8 +74,7 @@ class Trainer:
         self.config, self.spec = config, config.spec
         self.device = resolve_device(config.device)
         make_deterministic()
-        if self.device.type == "cpu":
-            tune_cpu()
+        tune_for(self.device)
         seed_everything(config.seed)
         channels, height, width_px = images.shape[1:]
         self.image_shape: ImageShape = (channels, height, width_px)
@@ -258,8 +257,10 @@ def train(config: TrainConfig, given: dict[str, Any] | None = None) -> Run:
         NonFiniteLossError: training fell apart; the checkpoints stay.
     """
     with ranks.joined(resolve_device(config.device)):
-        if ranks.is_restart() and config.resume is None:
-            config = dataclasses.replace(config, resume=ranks.from_first(lambda: _run_before_restart(config)))
+        folder = ranks.from_first(lambda: _run_before_restart(config)) if config.resume is None else None
+        if folder is not None:
+            # It was made from these very flags, so there is nothing to hold against it.
+            config, given = dataclasses.replace(config, resume=folder), {}
         if config.resume is None:
             session = _Session.start(config)
         else:
@@ -270,7 +271,7 @@ def train(config: TrainConfig, given: dict[str, Any] | None = None) -> Run:
 
 def _run_before_restart(config: TrainConfig) -> str | None:
     """Returns the folder of the run that the ranks trained before torchrun restarted them, if they came to make one."""
-    run = Run.of_launcher(config.out_dir, ranks.launcher())
+    run = Run.of_launcher(config.out_dir, ranks.launcher()) if ranks.is_restart() else None
     return None if run is None else str(run.folder)
 
 
@@ -284,7 +285,7 @@ def resumed(config: TrainConfig, given: dict[str, Any] | None = None) -> tuple[R
     if given is None:
         fields = dataclasses.fields(TrainConfig)
         given = {f.name: getattr(config, f.name) for f in fields if getattr(config, f.name) != f.default}
-    saved = run.read_config()
+    saved = TrainConfig.from_dict(run.read_config()).to_dict()  # with the defaults of fields that came later
     check_resumable(saved, given)
     if "out_dir" in given and Path(config.out_dir).resolve() != run.out_dir.resolve():
         raise UserError(f"--out-dir: a resumed run stays in {str(run.out_dir)!r}, got {config.out_dir!r}")
@@ -292,6 +293,14 @@ def resumed(config: TrainConfig, given: dict[str, Any] | None = None) -> tuple[R
     if "steps" in changes:
         changes["epochs"] = None
     return run, TrainConfig.from_dict(saved, **changes, out_dir=str(run.out_dir), resume=config.resume)
+
+
+def _load_on_all_ranks(config: TrainConfig) -> ImageDataset:
+    """Returns the data set, the same on every rank: rank 0 decides which it is, and downloads it."""
+    if ranks.n_ranks() == 1:
+        return load_dataset(config.dataset, config.data_dir)
+    name = ranks.from_first(lambda: load_dataset(config.dataset, config.data_dir).name)
+    return load_dataset(cast(DatasetName, name), config.data_dir)
 
 
 class _Session:
@@ -308,8 +317,7 @@ class _Session:
 
     @classmethod
     def start(cls, config: TrainConfig) -> _Session:
-        with ranks.first_before_others():
-            dataset = load_dataset(config.dataset, config.data_dir)
+        dataset = _load_on_all_ranks(config)
         # What was meant is saved as what it turned out to be, so that a resumed run finds the same from anywhere.
         config = dataclasses.replace(
             config,
@@ -322,15 +330,14 @@ class _Session:
         run = ranks.from_first(lambda: Run.create(config, dataset.name))
         session = cls(run, trainer, dataset)
         # From here on there is always a checkpoint, and a disk that cannot hold one is noticed at once.
-        session.save_checkpoint()
+        ranks.from_first(session.save_checkpoint)
         return session
 
     @classmethod
     def resume(cls, run: Run, config: TrainConfig) -> _Session:
         path = ranks.from_first(run.latest_checkpoint)
         state = ranks.from_first(lambda: load_checkpoint(path))
-        with ranks.first_before_others():
-            dataset = load_dataset(config.dataset, config.data_dir)
+        dataset = _load_on_all_ranks(config)
         trainer = Trainer(config, dataset.images)
         session = cls(run, trainer, dataset)
         try:
@@ -345,11 +352,14 @@ class _Session:
                 f"warning: the run was on {state['device']}, and goes on with other random numbers on {trainer.device}",
                 file=sys.stderr,
             )
-        if ranks.is_first():
-            run.make_folders()
-            run.save_config(config.to_dict())
-            run.cut_metrics(trainer.step)
+        ranks.from_first(session.write_resumed)
         return session
+
+    def write_resumed(self) -> None:
+        """Brings the run's folder to where its checkpoint is."""
+        self.run.make_folders()
+        self.run.save_config(self.config.to_dict())
+        self.run.cut_metrics(self.trainer.step)
 
     def fit(self) -> None:
         """Trains to the last step, or to a Ctrl-C or SIGTERM, and then saves and draws everything."""
@@ -405,8 +415,10 @@ class _Session:
         try:
             return self.trainer.train_step()
         except NonFiniteLossError as error:
+            # Of several machines, only that of rank 0 needs to have the folder.
+            last_good = self.run.latest_checkpoint() if ranks.is_first() else self.run.checkpoints
             raise NonFiniteLossError(
-                f"{error}; the last good state is {self.run.latest_checkpoint()}; "
+                f"{error}; the last good state is {last_good}; "
                 "another run with a smaller --lr-g, --lr-d or --lambda-cont may be stable"
             ) from None
 

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import json
 import multiprocessing
-import resource
 import statistics
 import subprocess
 import sys
@@ -206,9 +205,12 @@ def _matrix_rate(device: torch.device) -> float:
 
 def _peak_memory(device: torch.device) -> dict[str, float]:
     """Returns the most memory that the process held, in MiB; on CUDA also what it had allocated there."""
+    import resource
+
     import torch
 
-    memory = {"resident_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    bytes_each = 1 if sys.platform == "darwin" else 1024
+    memory = {"resident_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_each / 2**20}
     if device.type == "cuda":
         memory["cuda_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
     return memory

@@ -11,8 +11,10 @@ from infogan import runtime
 
 @pytest.fixture
 def precision_restored():
+    runtime.tune_for(torch.device("cuda"))  # as it was before any trainer in this process
     before = torch.get_float32_matmul_precision()
     yield
+    runtime.tune_for(torch.device("cuda"))
     torch.set_float32_matmul_precision(before)
 
 
@@ -23,13 +25,21 @@ def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("shape", [(128, 1024, 6272), (128, 74, 1024), (1024, 128, 6272), (128, 1024, 1)])
 def test_products_keep_the_precision_of_float32(precision_restored, shape):
-    runtime.tune_cpu()
+    runtime.tune_for(torch.device("cpu"))
     rows, inner, columns = shape
     rng = torch.Generator().manual_seed(0)
     a = torch.randn(rows, inner, generator=rng)
     b = torch.randn(inner, columns, generator=rng)
     assert relative_error(a, b) < 5e-6
     assert relative_error(a, b.t().contiguous().t()) < 5e-6
+
+
+def test_products_on_cuda_are_not_rounded_after_training_on_the_cpu(precision_restored):
+    torch.set_float32_matmul_precision("highest")
+    runtime.tune_for(torch.device("cpu"))
+    runtime.tune_for(torch.device("cpu"))
+    runtime.tune_for(torch.device("cuda"))
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_a_processor_that_would_round_products_to_bfloat16_keeps_the_default(precision_restored, monkeypatch):
@@ -42,14 +52,14 @@ def test_a_processor_that_would_round_products_to_bfloat16_keeps_the_default(pre
         return product(a, b)
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", rounding)
-    runtime.tune_cpu()
+    runtime.tune_for(torch.device("cpu"))
     assert torch.get_float32_matmul_precision() == "highest"
 
 
 PAGE_FAULTS_OF_REPEATED_STEPS = """
 import resource
 import torch
-from infogan.runtime import tune_cpu
+from infogan.runtime import tune_for
 
 def step():
     gradients = [torch.ones(6272, 1024) for _ in range(4)]
@@ -72,4 +82,4 @@ def test_the_memory_of_one_step_serves_the_next_without_a_page_fault():
         code = PAGE_FAULTS_OF_REPEATED_STEPS.format(tune=tune)
         return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
-    assert page_faults("tune_cpu()") < 100 < page_faults("")
+    assert page_faults("tune_for(torch.device('cpu'))") < 100 < page_faults("")
