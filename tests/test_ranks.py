@@ -121,7 +121,7 @@ with joined(torch.device("cpu")):
         for name, buffer in whole.named_buffers():
             torch.testing.assert_close(net[0].get_buffer(name), buffer)
         torch.testing.assert_close(net.eval()(share(x)), share(whole.eval()(x)))
-    print("checked on rank", dist.get_rank())
+    print("checked")
 """
 
 
@@ -129,7 +129,7 @@ def test_global_batch_norm_is_batch_norm_of_the_whole_batch_with_its_gradients(t
     program = tmp_path / "program.py"
     program.write_text(GLOBAL_BATCH_NORM)
     done = finished([*TORCHRUN, "--nproc-per-node=2", str(program)])
-    assert "checked on rank 0" in done.stdout and "checked on rank 1" in done.stdout
+    assert done.stdout.count("checked") == 2
 
 
 @pytest.mark.slow
