@@ -252,6 +252,7 @@ def test_the_time_to_a_quality_never_reached_is_none(benchmark, small):
     assert result["reached_s"] == {"mi_nats >= 2.25": None, "accuracy >= 0.9": None, "accuracy >= 0.95": None}
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_its_table_and_writes_its_measures(script, tmp_path):
     file, markdown = tmp_path / "benchmark.json", tmp_path / "benchmark.md"
     flags = ("--preset", "fast", "--dataset", "mnist5k", "--device", "cpu", "--rounds", 1, "--steps", 1)
