@@ -19,7 +19,7 @@ from infogan.run import environment, write_atomically
 from infogan.scoring import DIGIT_DATASETS, FreshQ, evaluate_nets, measure_reference
 from infogan.trainer import load_nets
 
-EVALUATION_FORMAT = "infogan-evaluation-1"
+EVALUATION_FORMAT = "infogan-evaluation-2"
 EVALUATION_FILE = "evaluation.json"
 MODELS = {"infogan": "InfoGAN", "vanilla": "vanilla GAN"}
 
@@ -253,7 +253,7 @@ def _clustering_table(models: dict[str, Any]) -> Table:
 
 
 def _factor_tables(models: dict[str, Any]) -> list[Table]:
-    correlations, sweeps = [], []
+    correlations, sweeps, directions = [], [], []
     for label, scores in models.items():
         factors = scores.get("factors", {"test_images": {}, "samples": {}, "sweeps": {}})
         for where, key in (("test images", "test_images"), ("samples", "samples")):
@@ -264,6 +264,10 @@ def _factor_tables(models: dict[str, Any]) -> list[Table]:
             [f"{label}, {name}", *(_cell(value, 2) for value in sweep["range_covered"]), _cell(sweep["digit_kept"], 2)]
             for name, sweep in factors["sweeps"].items()
         ]
+        directions += [
+            [f"{label}, {name}", *(_cell(value, 1) for value in sweep["shared_direction"])]
+            for name, sweep in factors["sweeps"].items()
+        ]
     return [
         Table("Partial correlation of continuous codes with attributes", ["", *ATTRIBUTES], correlations),
         Table(
@@ -271,6 +275,7 @@ def _factor_tables(models: dict[str, Any]) -> list[Table]:
             ["", *ATTRIBUTES, "digit kept"],
             sweeps,
         ),
+        Table("Sweeps: share of categories that change the same way", ["", *ATTRIBUTES], directions),
     ]
 
 
@@ -304,8 +309,8 @@ class _Measure:
 def report_tables(evaluations: Sequence[dict[str, Any]], bar: float) -> list[Table]:
     """Returns tables of runs: every run a row, then median, mean ± deviation (n - 1), worst and n.
 
-    For each model one on clustering, whose title says how many runs reached the bar, one on L_I and one on image
-    quality, as far as the runs have these.
+    For each model one on clustering, whose title says how many runs reached the bar, one on L_I, one on what the
+    continuous codes control (see `main_factors`) and one on image quality, as far as the runs have these.
 
     Args:
         evaluations: one or more.
@@ -353,6 +358,10 @@ def _measures(models: Sequence[dict[str, Any]]) -> dict[str, list[_Measure]]:
     """Returns the columns of each table for these models: those of the codes that any has, accuracy first."""
     clustered = _names(model["clustering"] for model in models)
     codes = _names(model["mutual_information"] for model in models)
+    factors = []
+    if any("factors" in model for model in models):
+        columns = dict.fromkeys(name for model in models for name in main_factors(model))
+        factors = [_Measure(name, lambda model, name=name: main_factors(model).get(name)) for name in columns]
     quality = []
     if any("quality" in model for model in models):
         quality = [_Measure("Fréchet digit distance", _at("quality", "frechet_digit_distance"), worst=max)]
@@ -369,8 +378,39 @@ def _measures(models: Sequence[dict[str, Any]]) -> dict[str, list[_Measure]]:
             for name in codes
             for header, key in (("own Q", "own_q"), ("fresh Q", "fresh_q"))
         ],
+        "continuous codes": factors,
         "image quality": quality,
     }
+
+
+def main_factors(scores: dict[str, Any]) -> dict[str, float | None]:
+    """Returns how well continuous codes hold slant, and thickness or width; empty without such codes, or digits.
+
+    - `slant |r|`: the largest absolute partial correlation that a code has with the slant of test images.
+    - `thickness or width |r|`: likewise, of another code.
+    - `..., shared`: the share of categories in which a sweep of that code changes that attribute the same way.
+    - `digit kept`: the share of images that keep their digit along a sweep, of the worse code.
+
+    Args:
+        scores: of one model, as `scoring.evaluate_nets` returns them.
+    """
+    if "factors" not in scores:
+        return {}
+    factors, found = scores["factors"], {}
+    left = list(factors["test_images"])
+    for what, attributes in (("slant", ["slant"]), ("thickness or width", ["thickness", "width"])):
+        candidates = [
+            (abs(factors["test_images"][name][column] or 0), name, column)
+            for name in left
+            for column in map(factors["attributes"].index, attributes)
+        ]
+        if candidates:
+            correlation, name, column = max(candidates)
+            left.remove(name)
+            found[f"{what} |r|"] = correlation
+            found[f"{what}, shared"] = factors["sweeps"][name]["shared_direction"][column]
+    found["digit kept"] = min(sweep["digit_kept"] for sweep in factors["sweeps"].values())
+    return found
 
 
 def _names(groups: Any) -> list[str]:

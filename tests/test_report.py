@@ -16,6 +16,7 @@ from infogan.report import (
     describe_evaluation,
     evaluate_checkpoint,
     evaluation_path,
+    main_factors,
     read_evaluation,
     report_notes,
     report_tables,
@@ -74,6 +75,41 @@ def made_up(run: str, accuracy: float, distance: float | None, seed: int = 0, **
     }
 
 
+def made_up_factors(slant: float) -> dict:
+    """c2 has this correlation with slant, and is the wider in width; c3 has the thickness."""
+    attributes = ["thickness", "slant", "width"]
+    sweep = {"range_covered": [0, 0, 0]}
+    return {
+        "attributes": attributes,
+        "test_images": {"c2": [0.1, slant, 0.9], "c3": [-0.5, 0.0, 0.25]},
+        "sweeps": {
+            "c2": {**sweep, "shared_direction": [0.5, 1.0, 0.6], "digit_kept": 0.75},
+            "c3": {**sweep, "shared_direction": [0.9, 0.7, 0.8], "digit_kept": 0.5},
+        },
+    }
+
+
+class TestMainFactors:
+    def test_each_attribute_is_sought_in_another_code(self):
+        assert main_factors({"factors": made_up_factors(-0.75)}) == {
+            "slant |r|": 0.75,
+            "slant, shared": 1.0,
+            "thickness or width |r|": 0.5,  # of c3: c2, of more width, is the slant's
+            "thickness or width, shared": 0.9,
+            "digit kept": 0.5,
+        }
+
+    def test_an_undefined_correlation_is_none_at_all(self):
+        factors = made_up_factors(0.0)
+        factors["test_images"] = {"c2": [None, None, None]}
+        found = main_factors({"factors": factors})
+        assert found["slant |r|"] == 0
+        assert "thickness or width |r|" not in found
+
+    def test_images_that_are_no_digits_have_none(self):
+        assert main_factors({}) == {}
+
+
 class TestReport:
     THREE = (made_up("a", 0.90, 3.0), made_up("b", 0.96, 1.5, seed=1), made_up("c", 0.99, None, seed=2))
 
@@ -100,6 +136,14 @@ class TestReport:
         distance = ["3.000", "1.500", "-", "2.250", "2.250 ± 1.061", "3.000", "2"]
         assert self.columns(tables[2])["Fréchet digit distance"] == distance
         assert self.columns(tables[1])["c1, fresh Q"][:3] == ["2.000"] * 3
+
+    def test_what_the_continuous_codes_hold_is_a_table_of_its_own(self):
+        runs = [made_up(name, 0.9, 3.0) for name in ("a", "b")]
+        for run, slant in zip(runs, (-0.75, 0.25), strict=True):
+            run["infogan"]["factors"] = made_up_factors(slant)
+        table = next(table for table in report_tables(runs, bar=0.95) if table.title == "InfoGAN, continuous codes")
+        columns = self.columns(table)
+        assert columns["slant |r|"][:4] == ["0.750", "0.250", "0.500", "0.500 ± 0.354"]
 
     def test_the_bar_itself_counts_as_reached(self):
         assert report_tables(self.THREE, bar=0.96)[0].title.startswith("InfoGAN, clustering: 2 of 3")
@@ -310,7 +354,7 @@ class TestScript:
             (["--report", bare], f"--report: expected runs with an evaluation.json, got {bare}; python scripts/evalua"),
             (["--report", tmp_path / "none"], f"--report: expected runs or their evaluation.json, got {tmp_path}"),
             (["--report", tmp_path / "broken.json"], "--report: expected runs or their evaluation.json, got"),
-            (["--report", tmp_path / "other.json"], "--report: expected an evaluation of format infogan-evaluation-1"),
+            (["--report", tmp_path / "other.json"], "--report: expected an evaluation of format infogan-evaluation-2"),
             ([bare], "run: expected a run's folder, as in runs/<name>, got"),
             (["--out-dir", tmp_path], "run: expected a run or file, or a run under"),
             ([tmp_path / "broken.pt"], f"{tmp_path / 'broken.pt'} is not a checkpoint of this package"),

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from infogan import Discriminator, Generator, LatentSpec, sample_prior, scoring
+from infogan.auxiliary import to_uint8
 from infogan.classifier import classifier_accuracy, load_digit_classifier
 from infogan.datasets import to_unit_range
 from infogan.digits import ATTRIBUTES
@@ -168,7 +169,7 @@ class TestSweeps:
 
         rng = torch.Generator().manual_seed(0)
         found = sweep_scores(images_of, SPEC, 1, reference.classifier, self.SPREAD, rng)
-        assert found == {"range_covered": [0.0] * 6, "digit_kept": 1.0}
+        assert found == {"range_covered": [0.0] * 6, "shared_direction": [0.0] * 6, "digit_kept": 1.0}
 
     def test_a_code_that_shears_a_bar(self, reference):
         def images_of(z, c):
@@ -181,6 +182,18 @@ class TestSweeps:
         # From a slant of -atan(0.4) to one of atan(0.4), over a range of 0.5.
         assert found["range_covered"][SLANT] == pytest.approx(2 * math.atan(0.4) / 0.5, abs=0.05)
         assert found["range_covered"][ATTRIBUTES.index("height")] == pytest.approx(0, abs=0.05)
+        assert found["shared_direction"][SLANT] == 1
+
+    def test_a_code_that_shears_three_categories_the_other_way(self, digits, reference):
+        perfect = ShearedDigits(digits)
+
+        def images_of(z, c):
+            turned = c.clone()
+            turned[:, 10] *= torch.where(c[:, :10].argmax(dim=1) < 3, -1.0, 1.0)
+            return torch.from_numpy(to_uint8(perfect(z, turned)))
+
+        found = sweep_scores(images_of, SPEC, 1, reference.classifier, self.SPREAD, torch.Generator().manual_seed(0))
+        assert found["shared_direction"][SLANT] == pytest.approx(0.7)
 
     def test_a_code_that_changes_the_digit(self, digits, reference):
         one, zero = (digits.images[digits.labels == k][:1] for k in (1, 0))
@@ -199,7 +212,7 @@ class TestSweeps:
 
         rng = torch.Generator().manual_seed(0)
         found = sweep_scores(images_of, SPEC, 1, reference.classifier, self.SPREAD, rng)
-        assert found == {"range_covered": [None] * 6, "digit_kept": 1.0}
+        assert found == {"range_covered": [None] * 6, "shared_direction": [None] * 6, "digit_kept": 1.0}
 
 
 class TestQuality:
@@ -265,7 +278,8 @@ def test_a_generator_with_plain_codes_is_seen_through(digits, perfect):
     assert abs(factors["samples"]["c2"][SLANT]) > 0.9
     assert abs(factors["samples"]["c3"][SLANT]) < 0.2
     assert abs(factors["sweeps"]["c2"]["range_covered"][SLANT]) > 0.5
-    assert factors["sweeps"]["c3"] == {"range_covered": [0.0] * 6, "digit_kept": 1.0}
+    assert factors["sweeps"]["c2"]["shared_direction"][SLANT] == 1
+    assert factors["sweeps"]["c3"] == {"range_covered": [0.0] * 6, "shared_direction": [0.0] * 6, "digit_kept": 1.0}
     assert perfect["quality"]["agreement"]["c1"] > 0.9
     # Ten images, sheared: all that is there is real, and hardly any of what is real is there.
     assert perfect["quality"]["recall"] < 0.3
