@@ -22,6 +22,8 @@ from infogan.spec import LatentSpec
 DatasetName = Literal["auto", "mnist", "mnist5k", "fashion"]
 PresetName = Literal["fast", "paper"]
 
+_NOT_GIVEN = object()
+
 
 def option(
     default: Any,
@@ -31,6 +33,7 @@ def option(
     may_change: bool = False,
     per_call: bool = False,
     none: str = "",
+    before: Any = _NOT_GIVEN,
 ) -> Any:
     """A field of `TrainConfig`: its default, its help, and the values it may take.
 
@@ -42,8 +45,10 @@ def option(
         may_change: a resumed run may be given another value.
         per_call: belongs to one call of the script, not to the run: it is not saved with the run.
         none: the word for None on the command line.
+        before: what runs did that are older than the field; the default if not given.
     """
-    kind = {"may_change": may_change, "per_call": per_call, "none": none}
+    before = default if before is _NOT_GIVEN else before
+    kind = {"may_change": may_change, "per_call": per_call, "none": none, "before": before}
     return field(default=default, metadata={"doc": doc, "check": check, "allowed": allowed, **kind})
 
 
@@ -110,6 +115,32 @@ class TrainConfig:
     # With a learned deviation a continuous code is worth more nats than the category and drowns the noise; the
     # paper too takes a smaller λ where codes are continuous (section 6), if not for MNIST.
     lambda_cont: float = option(0.1, "weight of L_I of each continuous code", **_NOT_NEGATIVE)
+    lambda_consistency: float = option(
+        1.0,
+        "weight of the information that Q's category of a real image holds of that of an altered copy; "
+        "0 is the paper's objective, with its Q",
+        before=0.0,
+        **_NOT_NEGATIVE,
+    )
+    candidates: int = option(
+        8, "with --lambda-consistency: heads that compete for each categorical code", before=1, **_at_least(1)
+    )
+    settle_step: int = option(
+        700,
+        "with --lambda-consistency: the step at which the best candidate is chosen, and the category's L_I sets in",
+        before=0,
+        **_at_least(0),
+    )
+    overclusters: int = option(
+        50,
+        "with --lambda-consistency: finer classes, learned beside the categories (0: none)",
+        before=0,
+        **_at_least(0),
+    )
+    rotate: float = option(20.0, "altered copies are turned by up to so many degrees", **_NOT_NEGATIVE)
+    scale: float = option(0.1, "and widened and heightened by up to this share", **_FRACTION)
+    shear: float = option(0.15, "and sheared by up to so many columns a row", **_NOT_NEGATIVE)
+    shift: float = option(0.07, "and moved by up to this share of their side", **_FRACTION)
     mi_updates: Literal["both", "g"] = option(
         "both",
         "which updates carry the L_I term: both (D's trains trunk, d_head and q_head, G's trains G), "
@@ -117,6 +148,7 @@ class TrainConfig:
     )
     lr_g: float = option(1e-3, "Adam's learning rate of G's update", **_POSITIVE)
     lr_d: float = option(2e-4, "Adam's learning rate of D's update", **_POSITIVE)
+    lr_candidates: float = option(2e-3, "Adam's learning rate of the candidate heads, in D's update", **_POSITIVE)
     beta1: float = option(0.5, "Adam's decay of the mean gradient", **_FRACTION)
     beta2: float = option(0.999, "Adam's decay of the squared gradient", **_FRACTION)
     ema_decay: float = option(
@@ -143,11 +175,18 @@ class TrainConfig:
         for option_ in dataclasses.fields(self):
             _check(option_, getattr(self, option_.name))
         self.spec  # noqa: B018  the codes are checked by building them
+        if self.is_consistent and self.mi_updates == "g":
+            raise UserError("--lambda-consistency: expected 0 with --mi-updates g, since it trains Q in D's update")
 
     @property
     def spec(self) -> LatentSpec:
         """The latents that `codes`, `noise_dim`, `noise` and `q_std` describe."""
         return LatentSpec.parse(self.codes, self.noise_dim, self.noise, self.q_std)
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether the consistency term is on, and has a category to work on."""
+        return self.lambda_consistency > 0 and len(self.spec.categorical) > 0
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what belongs to the run, ready for JSON."""
@@ -163,7 +202,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], **changes: Any) -> TrainConfig:
-        """Returns the configuration that `to_dict` gave, with some fields changed.
+        """Returns the configuration that `to_dict` gave, perhaps in an earlier version, with some fields changed.
 
         Raises:
             UserError: a field this version does not know, or a value that is not allowed.
@@ -171,7 +210,8 @@ class TrainConfig:
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise UserError(f"config: unknown field {', '.join(unknown)}; was it written by another version?")
-        return cls(**{**values, **changes})
+        before = {f.name: f.metadata["before"] for f in dataclasses.fields(cls)}
+        return cls(**{**before, **values, **changes})
 
 
 def _check(option_: dataclasses.Field, value: Any) -> None:
@@ -224,6 +264,7 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "gan_loss": ("bce", "paper, equation 1; authors' code: non-saturating for G"),
         "lambda_cat": (1.0, "paper, appendix C: lambda = 1"),
         "lambda_cont": (1.0, "paper, appendix C: lambda = 1"),
+        "lambda_consistency": (0.0, "no such term in the paper"),
         "mi_updates": ("both", "authors' code: -lambda L_I in both losses"),
         "lr_g": (1e-3, "paper, appendix C"),
         "lr_d": (2e-4, "paper, appendix C"),

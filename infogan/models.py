@@ -7,6 +7,8 @@ and the two outer layers with the image, so that images of any size and number o
     D: x -> 4×4 conv w -> 4×4 conv 2w -> FC 16w = features -> d_head: FC 1                (lReLU, BatchNorm)
                                                            -> q_head: FC 2w -> FC q
 
+`CandidateQ` is another q_head, for categories that are also learned from real images.
+
 Axes: n batch, c h w image, z noise, q columns of Q's output. Images are NCHW in [-1, 1].
 """
 
@@ -60,9 +62,24 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D and Q on one trunk: `d_head(trunk(x))` is D's logit, `q_head(trunk(x))` the parameters of Q(c|x)."""
+    """D and Q on one trunk: `d_head(trunk(x))` is D's logit, `q_head(trunk(x))` the parameters of Q(c|x).
 
-    def __init__(self, spec: LatentSpec, image_shape: ImageShape = (1, 28, 28), width: int = 64) -> None:
+    Args:
+        spec: the latents.
+        image_shape: of x.
+        width: w.
+        n_candidates: if not 0, q_head is a `CandidateQ` with so many candidates.
+        n_overclusters: classes of its over-clustering head.
+    """
+
+    def __init__(
+        self,
+        spec: LatentSpec,
+        image_shape: ImageShape = (1, 28, 28),
+        width: int = 64,
+        n_candidates: int = 0,
+        n_overclusters: int = 0,
+    ) -> None:
         super().__init__()
         _check_image_shape(image_shape)
         channels, height, width_px = image_shape
@@ -79,18 +96,78 @@ class Discriminator(nn.Module):
             nn.LeakyReLU(LEAK, inplace=True),
         )
         self.d_head = nn.Sequential(nn.Linear(n_features, 1), nn.Flatten(0))
-        self.q_head = nn.Sequential(
-            nn.Linear(n_features, 2 * width, bias=False),
-            nn.BatchNorm1d(2 * width),
-            nn.LeakyReLU(LEAK, inplace=True),
-            nn.Linear(2 * width, spec.q_dim),
-        )
+        if n_candidates:
+            self.q_head = CandidateQ(spec, n_features, 2 * width, n_candidates, n_overclusters)
+        else:
+            self.q_head = _hidden_layer_head(n_features, 2 * width, spec.q_dim)
         self.apply(_initialise)
 
     def forward(self, x: Float[Tensor, "n ch h w"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n q"]]:
         """Returns D's logits and the parameters of Q(c|x) of images in [-1, 1]."""
         features = self.trunk(x)
         return self.d_head(features), self.q_head(features)
+
+
+def _hidden_layer_head(n_features: int, n_hidden: int, n_outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(n_features, n_hidden, bias=False),
+        nn.BatchNorm1d(n_hidden),
+        nn.LeakyReLU(LEAK, inplace=True),
+        nn.Linear(n_hidden, n_outputs),
+    )
+
+
+class CandidateQ(nn.Module):
+    """A q_head with several candidates for each categorical code, of which the best so far speaks for Q.
+
+    Candidates are linear on the trunk's features: where they learn from real images too (`losses.information`), that
+    is several times faster than through a hidden layer. They differ by their random start alone, and a few of them
+    put two kinds of images into one category for good. Continuous codes have the paper's hidden layer.
+
+    Args:
+        spec: the latents.
+        n_features: of the trunk.
+        n_hidden: of the hidden layer.
+        n_candidates: for each categorical code.
+        n_overclusters: classes of one more linear head, which is no part of Q's output; 0 for none.
+
+    Attributes:
+        candidates: for each categorical code a linear map to the logits of all its candidates.
+        overclusters: the logits of the finer classes.
+        scores: for each categorical code and candidate, how good it has been; the first of the best is Q's.
+    """
+
+    scores: Float[Tensor, "categorical candidates"]
+
+    def __init__(
+        self, spec: LatentSpec, n_features: int, n_hidden: int, n_candidates: int, n_overclusters: int
+    ) -> None:
+        super().__init__()
+        self.spec, self.n_candidates = spec, n_candidates
+        sizes = [spec.q_slices[i].stop - spec.q_slices[i].start for i in spec.categorical]
+        self.candidates = nn.ModuleList([nn.Linear(n_features, n_candidates * size) for size in sizes])
+        self.overclusters = nn.Linear(n_features, n_overclusters) if n_overclusters else None
+        n_continuous = spec.q_dim - sum(sizes)
+        self.continuous = _hidden_layer_head(n_features, n_hidden, n_continuous) if n_continuous else None
+        self.register_buffer("scores", torch.zeros(len(sizes), n_candidates))
+
+    def candidate_logits(self, features: Float[Tensor, "n features"]) -> list[Float[Tensor, "n m _"]]:
+        """Returns the logits of all m candidates of each categorical code."""
+        return [head(features).unflatten(1, (self.n_candidates, -1)) for head in self.candidates]
+
+    def forward(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n q"]:
+        """Returns the parameters of Q(c|x), by the best candidate of each categorical code."""
+        best = self.scores.argmax(dim=1, keepdim=True)
+        candidates = zip(self.candidate_logits(features), best, strict=True)
+        params = {
+            i: logits.index_select(1, chosen).squeeze(1)
+            for i, (logits, chosen) in zip(self.spec.categorical, candidates, strict=True)
+        }
+        if self.continuous is not None:
+            params |= zip(
+                self.spec.continuous, self.continuous(features).chunk(len(self.spec.continuous), dim=1), strict=True
+            )
+        return torch.cat([params[i] for i in range(len(self.spec.codes))], dim=1)
 
 
 class _FlattenChannelsLast(nn.Module):

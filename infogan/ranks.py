@@ -141,7 +141,7 @@ class _Sum(torch.autograd.Function):
     """The sum over ranks; the gradient of a rank's part is the sum of what all ranks' results are worth."""
 
     @staticmethod
-    def forward(ctx: Any, part: Float[Tensor, " c"]) -> Float[Tensor, " c"]:
+    def forward(ctx: Any, part: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         total = part.clone()
         dist.all_reduce(total)
         return total
@@ -151,6 +151,11 @@ class _Sum(torch.autograd.Function):
         total = gradients[0].clone()
         dist.all_reduce(total)
         return total
+
+
+def mean_over_ranks(part: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Returns the mean of a tensor over the ranks; unlike `average` it can be differentiated."""
+    return part if n_ranks() == 1 else _Sum.apply(part) / n_ranks()
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -7,6 +7,9 @@
 | q_head | -λ·L_I if `both`, -L_I if `probe`       | -λ·L_I if `g`, else stays            |
 | G      | stays                                   | loss_g, and -λ·L_I unless `probe`    |
 
+With λ_consistency, the D update also trains trunk and q_head on real images and altered copies of them: see
+`losses.information`. Until the candidates for the categories have settled, the L_I of these codes has no weight.
+
 `probe` is the vanilla GAN: a Q head of the same size learns, with the same budget, on features detached from
 the trunk, so that it moves neither D nor G, and its L_I is an honest estimate rather than a random head's.
 """
@@ -24,12 +27,20 @@ from torch import Tensor, nn
 
 from infogan.config import TrainConfig
 from infogan.errors import NonFiniteLossError
-from infogan.losses import GanLoss, discriminator_loss, generator_loss, mutual_information_lower_bound
-from infogan.models import Discriminator, Generator
-from infogan.ranks import average
+from infogan.losses import (
+    GanLoss,
+    discriminator_loss,
+    generator_loss,
+    information,
+    joint_assignments,
+    mutual_information_lower_bound,
+)
+from infogan.models import CandidateQ, Discriminator, Generator
+from infogan.ranks import average, mean_over_ranks
 from infogan.spec import Categorical, LatentSpec
 
 MiUpdates = Literal["both", "g", "probe"]
+SCORE_UPDATE = 0.02  # of a candidate's score, an average over some 50 steps
 
 
 @dataclass(frozen=True)
@@ -40,11 +51,14 @@ class StepLosses:
         loss_d: D's GAN loss, before its update, without L_I.
         loss_g: G's GAN loss, after D's update, without L_I.
         mi_nats: L_I of each code, before the update that trains Q: on images that Q has not learned from yet.
+        consistency_nats: of each categorical code, what Q's category of a real image says of that of its copy; None
+            without copies.
     """
 
     loss_d: Float[Tensor, ""]
     loss_g: Float[Tensor, ""]
     mi_nats: Float[Tensor, " i"]
+    consistency_nats: Float[Tensor, " categorical"] | None = None
 
 
 class AdversarialStep:
@@ -55,6 +69,9 @@ class AdversarialStep:
         discriminator: D and Q.
         config: loss, weights, rates.
         mi_updates: which update carries L_I; see the table above.
+
+    Attributes:
+        settled: whether the best candidates so far are Q's for good; only then has the L_I of their codes its weight.
     """
 
     def __init__(
@@ -63,58 +80,109 @@ class AdversarialStep:
         self.generator, self.discriminator = generator, discriminator
         self.spec, self.mi_updates = config.spec, mi_updates
         self.gan_loss: GanLoss = config.gan_loss
-        self.lambdas = code_weights(self.spec, config.lambda_cat, config.lambda_cont).to(
-            next(generator.parameters()).device
-        )
+        self.lambda_consistency = config.lambda_consistency
+        device = next(generator.parameters()).device
+        self.settled = True
+        self._lambdas = code_weights(self.spec, config.lambda_cat, config.lambda_cont).to(device)
+        self._lambdas_unsettled = code_weights(self.spec, 0.0, config.lambda_cont).to(device)
         d_groups = [{"params": [*discriminator.trunk.parameters(), *discriminator.d_head.parameters()]}]
         g_groups = [{"params": [*generator.parameters()]}]
         # Each parameter has one owner: Q belongs to the update that trains it. A probe learns at the rate of the Q
         # that it is compared with.
-        q_group = {
-            "params": [*discriminator.q_head.parameters()],
-            "lr": config.lr_g if config.mi_updates == "g" else config.lr_d,
-        }
-        (g_groups if mi_updates == "g" else d_groups).append(q_group)
+        q_rate = config.lr_g if config.mi_updates == "g" else config.lr_d
+        (g_groups if mi_updates == "g" else d_groups).extend(_q_groups(discriminator, q_rate, config.lr_candidates))
         betas = (config.beta1, config.beta2)
         self.opt_d = torch.optim.Adam(d_groups, config.lr_d, betas, fused=True)
         self.opt_g = torch.optim.Adam(g_groups, config.lr_g, betas, fused=True)
 
+    @property
+    def lambdas(self) -> Float[Tensor, " i"]:
+        """λ_i of each code."""
+        return self._lambdas if self.settled else self._lambdas_unsettled
+
     def __call__(
-        self, x_real: Float[Tensor, "n ch h w"], z: Float[Tensor, "n z"], c: Float[Tensor, "n c"]
+        self,
+        x_real: Float[Tensor, "n ch h w"],
+        z: Float[Tensor, "n z"],
+        c: Float[Tensor, "n c"],
+        x_copy: Float[Tensor, "n ch h w"] | None = None,
     ) -> StepLosses:
         """Updates D, then G, on one batch, and returns the losses.
 
         Both updates share the images G(z, c): G does not move between them, so its forward pass is done once.
 
+        Args:
+            x_real: real images.
+            z: noise.
+            c: codes.
+            x_copy: altered copies of the real images, for the consistency term; Q is a `CandidateQ` then.
+
         Raises:
             NonFiniteLossError: before the update that the loss would have made.
         """
         x_fake = self.generator(z, c)
-        loss_d, mi_in_d_update = self.update_discriminator(x_real, x_fake.detach(), c)
+        loss_d, mi_in_d_update, consistency = self.update_discriminator(x_real, x_fake.detach(), c, x_copy)
         loss_g, mi_in_g_update = self.update_generator(x_fake, c)
         mi_nats = mi_in_g_update if mi_in_d_update is None else mi_in_d_update
         assert mi_nats is not None
-        return StepLosses(loss_d, loss_g, mi_nats)
+        return StepLosses(loss_d, loss_g, mi_nats, consistency)
 
     def update_discriminator(
-        self, x_real: Float[Tensor, "n ch h w"], x_fake: Float[Tensor, "n ch h w"], c: Float[Tensor, "n c"]
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, " i"] | None]:
-        """Moves what D's optimizer owns; returns loss_d, and L_I unless it is left to the G update."""
+        self,
+        x_real: Float[Tensor, "n ch h w"],
+        x_fake: Float[Tensor, "n ch h w"],
+        c: Float[Tensor, "n c"],
+        x_copy: Float[Tensor, "n ch h w"] | None = None,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " i"] | None, Float[Tensor, " categorical"] | None]:
+        """Moves what D's optimizer owns.
+
+        Returns loss_d, L_I unless it is left to the G update, and with copies the consistency of the categories.
+        """
         net = self.discriminator
-        # Q's head sees generated images alone, so that its BatchNorm knows no others.
-        d_logits_real = net.d_head(net.trunk(x_real))
-        features_fake = net.trunk(x_fake)
-        loss_d = discriminator_loss(d_logits_real, net.d_head(features_fake), self.gan_loss)
-        if self.mi_updates == "g":
-            _descend(loss_d, "loss_d", self.opt_d)
-            return loss_d.detach(), None
+        # Q's hidden layer sees generated images alone, so that its BatchNorm knows no others.
+        features_real, features_fake = net.trunk(x_real), net.trunk(x_fake)
+        loss_d = discriminator_loss(net.d_head(features_real), net.d_head(features_fake), self.gan_loss)
+        total, mi_nats, consistency = loss_d, None, None
         if self.mi_updates == "probe":
             mi_nats = self._mi(c, net.q_head(features_fake.detach()))
-            _descend(loss_d - mi_nats.sum(), "loss_d", self.opt_d)
-        else:
+            total = total - mi_nats.sum()
+        elif self.mi_updates == "both":
             mi_nats = self._mi(c, net.q_head(features_fake))
-            _descend(loss_d - self.lambdas @ mi_nats, "loss_d", self.opt_d)
-        return loss_d.detach(), mi_nats.detach()
+            total = total - self.lambdas @ mi_nats
+        if x_copy is not None:
+            consistency, term = self._consistency(features_real, net.trunk(x_copy))
+            total = total - self.lambda_consistency * term
+        _descend(total, "loss_d", self.opt_d)
+        return loss_d.detach(), None if mi_nats is None else mi_nats.detach(), consistency
+
+    def _consistency(
+        self, features_real: Float[Tensor, "n f"], features_copy: Float[Tensor, "n f"]
+    ) -> tuple[Float[Tensor, " categorical"], Float[Tensor, ""]]:
+        """Returns the consistency of each categorical code's best candidate, detached, and the term to be maximised.
+
+        The term is the sum over the categorical codes, of the mean over their candidates or, once settled, of the best
+        alone; and the information that the finer classes of the over-clustering head hold, whose only use is to keep
+        the trunk from merging kinds of images that the categories may yet need to tell apart.
+        """
+        q_head = self.discriminator.q_head
+        assert isinstance(q_head, CandidateQ)
+        # Of codes of different sizes one by one.
+        found = torch.stack(
+            [
+                information(mean_over_ranks(joint_assignments(real, copy)))
+                for real, copy in zip(
+                    q_head.candidate_logits(features_real), q_head.candidate_logits(features_copy), strict=True
+                )
+            ]
+        )
+        if not self.settled:
+            q_head.scores.lerp_(found.detach(), SCORE_UPDATE)
+        of_best = found.gather(1, q_head.scores.argmax(dim=1, keepdim=True)).squeeze(1)
+        term = of_best.sum() if self.settled else found.mean(dim=1).sum()
+        if q_head.overclusters is not None:
+            fine = [q_head.overclusters(features).unsqueeze(1) for features in (features_real, features_copy)]
+            term = term + information(mean_over_ranks(joint_assignments(*fine))).sum()
+        return of_best.detach(), term
 
     def update_generator(
         self, x_fake: Float[Tensor, "n ch h w"], c: Float[Tensor, "n c"]
@@ -146,6 +214,18 @@ class AdversarialStep:
             getattr(self, name).load_state_dict(state[name])
 
     _PARTS = ("generator", "discriminator", "opt_g", "opt_d")
+
+
+def _q_groups(discriminator: Discriminator, rate: float, candidates_rate: float) -> list[dict[str, Any]]:
+    """Returns the optimizer's groups of Q's parameters: linear candidates may learn at a rate of their own."""
+    q_head = discriminator.q_head
+    if not isinstance(q_head, CandidateQ):
+        return [{"params": [*q_head.parameters()], "lr": rate}]
+    linear = [q_head.candidates] if q_head.overclusters is None else [q_head.candidates, q_head.overclusters]
+    groups = [{"params": [p for net in linear for p in net.parameters()], "lr": candidates_rate}]
+    if q_head.continuous is not None:
+        groups.append({"params": [*q_head.continuous.parameters()], "lr": rate})
+    return groups
 
 
 def code_weights(spec: LatentSpec, lambda_cat: float, lambda_cont: float) -> Float[Tensor, " i"]:

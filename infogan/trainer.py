@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from infogan import auxiliary, ranks
+from infogan.affine import AffineRange, random_affines, warp
 from infogan.config import MAY_CHANGE, DatasetName, TrainConfig, flag_of
 from infogan.datasets import ImageDataset, ShuffledBatches, epoch_of, load_dataset
 from infogan.errors import NonFiniteLossError, UserError
@@ -79,7 +80,7 @@ class Trainer:
         channels, height, width_px = images.shape[1:]
         self.image_shape: ImageShape = (channels, height, width_px)
         self.generator = Generator(self.spec, self.image_shape, config.width).to(self.device)
-        self.discriminator = Discriminator(self.spec, self.image_shape, config.width).to(self.device)
+        self.discriminator = _make_discriminator(config, self.image_shape).to(self.device)
         if config.sync_batchnorm and ranks.n_ranks() > 1:
             ranks.use_global_batch_norm(self.generator)
             ranks.use_global_batch_norm(self.discriminator)
@@ -112,8 +113,10 @@ class Trainer:
         """
         batch = (self.batches.next(), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
         x_real, z, c = (ranks.share(part) for part in batch)
+        x_copy = self._altered(x_real) if self.config.is_consistent else None
+        self._infogan.settled = x_copy is None or self.step >= self.config.settle_step
         try:
-            metrics = self._named(self._infogan(x_real, z, c))
+            metrics = self._named(self._infogan(x_real, z, c, x_copy))
             if self._vanilla is not None:
                 vanilla = self._named(self._vanilla(x_real, z, c))
                 metrics |= {f"vanilla_{name}": value for name, value in vanilla.items()}
@@ -126,9 +129,20 @@ class Trainer:
         self.step += 1
         return metrics
 
+    def _altered(self, x_real: Tensor) -> Tensor:
+        """Returns copies of real images, of which all ranks draw the same for the whole batch."""
+        config = self.config
+        range_ = AffineRange(config.rotate, config.scale, config.shear, config.shift)
+        return warp(x_real, ranks.share(random_affines(config.batch_size, range_, self._latents_rng)))
+
     def _named(self, losses: StepLosses) -> dict[str, Tensor]:
-        mi = {f"mi_{name}": value for name, value in zip(self.spec.names, losses.mi_nats, strict=True)}
-        return {"loss_d": losses.loss_d, "loss_g": losses.loss_g, **mi}
+        names = self.spec.names
+        metrics = {"loss_d": losses.loss_d, "loss_g": losses.loss_g}
+        metrics |= {f"mi_{name}": value for name, value in zip(names, losses.mi_nats, strict=True)}
+        if losses.consistency_nats is not None:
+            codes = zip(self.spec.categorical, losses.consistency_nats, strict=True)
+            metrics |= {f"consistency_{names[i]}": value for i, value in codes}
+        return metrics
 
     def is_finite(self) -> bool:
         """Returns whether every weight is a number."""
@@ -179,6 +193,11 @@ class Trainer:
         set_generator_state(self._latents_rng, state["latents_rng"], self.config.seed + state["step"])
         set_rng_state(state["rng"])
         self.step = state["step"]
+
+
+def _make_discriminator(config: TrainConfig, image_shape: ImageShape) -> Discriminator:
+    n_candidates, n_overclusters = (config.candidates, config.overclusters) if config.is_consistent else (0, 0)
+    return Discriminator(config.spec, image_shape, config.width, n_candidates, n_overclusters)
 
 
 @torch.no_grad()
@@ -547,7 +566,7 @@ def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bo
             raise UserError("it holds no vanilla GAN: expected the checkpoint of a run with --baseline")
         channels, height, width_px = state["image_shape"]
         generator = Generator(config.spec, (channels, height, width_px), config.width).to(device)
-        discriminator = Discriminator(config.spec, (channels, height, width_px), config.width).to(device)
+        discriminator = _make_discriminator(config, (channels, height, width_px)).to(device)
         generator.load_state_dict(trained["generator"] if average is None else average)
         discriminator.load_state_dict(trained["discriminator"])
     except UserError as error:

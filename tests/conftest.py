@@ -14,6 +14,7 @@ from jaxtyping import install_import_hook
 
 # Before any of them is imported. Not config and spec: they have to refuse wrong types by themselves.
 TENSOR_MODULES = (
+    "affine",
     "auxiliary",
     "classifier",
     "datasets",

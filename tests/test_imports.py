@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "latents": {"errors", "spec"},
     "models": {"errors", "spec"},
     "losses": {"latents", "spec"},
+    "affine": set(),
     "ranks": {"errors"},
     "runtime": {"errors"},
     "datasets": {"config", "errors", "runtime"},
@@ -31,8 +32,8 @@ MAY_IMPORT = {
     },
     "report": {"auxiliary", "datasets", "digits", "errors", "run", "scoring", "trainer"},
     "trainer": {
-        *("auxiliary", "config", "datasets", "errors", "latents", "models", "ranks", "run", "runtime", "scoring"),
-        *("spec", "steps"),
+        *("affine", "auxiliary", "config", "datasets", "errors", "latents", "models", "ranks", "run", "runtime"),
+        *("scoring", "spec", "steps"),
     },
 }
 MODULES = {path.stem: path for path in (ROOT / "infogan").glob("*.py") if path.stem != "__init__"}

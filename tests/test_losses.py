@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infogan import LatentSpec, discriminator_loss, generator_loss, mutual_information_lower_bound, sample_prior
+from infogan.losses import information, joint_assignments
 
 LN10 = math.log(10)
 
@@ -108,3 +109,52 @@ def test_gradient_of_the_bound_is_one_hot_minus_softmax():
     logits = torch.randn(8, 4, generator=torch.Generator().manual_seed(2), requires_grad=True)
     mutual_information_lower_bound(spec, c, logits).sum().backward()
     assert torch.allclose(logits.grad, (c - logits.softmax(1)).detach() / 8, atol=1e-6)
+
+
+class TestInformation:
+    def of(self, logits_a, logits_b):
+        return information(joint_assignments(logits_a, logits_b))
+
+    def test_certain_equal_and_balanced_assignments_have_ln_k(self):
+        certain = 100 * torch.eye(5).repeat(4, 1)[:, None]
+        assert self.of(certain, certain).item() == pytest.approx(math.log(5), abs=1e-5)
+
+    def test_independent_assignments_have_none(self):
+        first = 100 * torch.eye(2).repeat_interleave(2, dim=0)[:, None]
+        second = 100 * torch.eye(2).repeat(2, 1)[:, None]
+        assert self.of(first, second).item() == pytest.approx(0, abs=1e-6)
+        undecided = torch.zeros(6, 1, 3)
+        assert self.of(undecided, undecided).item() == pytest.approx(0, abs=1e-6)
+
+    def test_all_in_one_class_has_none(self):
+        assert self.of(*[100 * torch.eye(4)[:1].repeat(8, 1)[:, None]] * 2).item() == pytest.approx(0, abs=1e-5)
+
+    def test_copies_of_which_every_tenth_is_assigned_otherwise(self):
+        # A binary symmetric channel: ln 2 - H(0.1).
+        certain = 100 * torch.eye(2).repeat(10, 1)[:, None]
+        copy = certain.clone()
+        copy[:2] = copy[:2].flip(2)
+        entropy = -0.1 * math.log(0.1) - 0.9 * math.log(0.9)
+        assert self.of(certain, copy).item() == pytest.approx(math.log(2) - entropy, abs=1e-5)
+
+    def test_uneven_classes_have_their_entropy(self):
+        certain = 100 * torch.eye(3)[[0, 0, 1, 2]][:, None]
+        assert self.of(certain, certain).item() == pytest.approx(1.5 * math.log(2), abs=1e-5)
+
+    def test_each_assignment_is_by_itself(self):
+        rng = torch.Generator().manual_seed(0)
+        a, b = torch.randn(2, 16, 3, 4, generator=rng)
+        together = self.of(a, b)
+        for i in range(3):
+            assert together[i].item() == pytest.approx(self.of(a[:, i : i + 1], b[:, i : i + 1]).item(), abs=1e-6)
+
+    def test_the_joint_distribution_is_one_and_symmetric(self):
+        a, b = torch.randn(2, 16, 3, 4, generator=torch.Generator().manual_seed(0))
+        joint = joint_assignments(a, b)
+        torch.testing.assert_close(joint.sum(dim=(1, 2)), torch.ones(3))
+        assert torch.equal(joint, joint.transpose(1, 2))
+
+    def test_certainty_has_a_finite_gradient(self):
+        logits = (1000 * torch.eye(3).repeat(2, 1)[:, None]).requires_grad_()
+        self.of(logits, logits.detach()).sum().backward()
+        assert logits.grad is not None and logits.grad.isfinite().all()

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from infogan import Discriminator, Generator, LatentSpec, UserError, sample_prior
+from infogan.models import CandidateQ
 
 
 def nets(codes="cat10,uniform,uniform", image_shape=(1, 28, 28), width=4):
@@ -71,3 +72,46 @@ def test_every_latent_reaches_the_image():
 def test_an_image_too_small_is_refused():
     with pytest.raises(UserError, match=r"image_shape: expected .* got \(1, 7, 28\)"):
         nets(image_shape=(1, 7, 28))
+
+
+class TestCandidateQ:
+    def head(self, codes="uniform,cat4,gaussian,cat3", q_std=None, n_overclusters=6):
+        torch.manual_seed(0)
+        spec = LatentSpec.parse(codes, q_std=q_std)
+        net = Discriminator(spec, width=4, n_candidates=5, n_overclusters=n_overclusters).eval()
+        assert isinstance(net.q_head, CandidateQ)
+        return spec, net.q_head, torch.randn(7, 64)
+
+    @pytest.mark.parametrize("q_std", [None, 1.0])
+    def test_each_code_has_its_columns(self, q_std):
+        spec, q_head, features = self.head(q_std=q_std)
+        q_head.scores[:] = torch.tensor([[0.0, 1, 3, 2, 0], [0, 0, 0, 0, 1]])
+        q_params = q_head(features)
+        assert q_params.shape == (7, spec.q_dim)
+        logits = q_head.candidate_logits(features)
+        assert [list(values.shape) for values in logits] == [[7, 5, 4], [7, 5, 3]]
+        assert torch.equal(q_params[:, spec.q_slices[1]], logits[0][:, 2])
+        assert torch.equal(q_params[:, spec.q_slices[3]], logits[1][:, 4])
+        continuous = torch.cat([q_params[:, spec.q_slices[i]] for i in (0, 2)], dim=1)
+        assert torch.equal(continuous, q_head.continuous(features))
+
+    def test_before_any_score_it_is_the_first(self):
+        _, q_head, features = self.head("cat4")
+        assert torch.equal(q_head(features), q_head.candidate_logits(features)[0][:, 0])
+
+    def test_candidates_start_apart(self):
+        _, q_head, features = self.head("cat4")
+        logits = q_head.candidate_logits(features)[0]
+        assert (logits[:, :1] - logits[:, 1:]).abs().amax(dim=(0, 2)).min() > 0.01
+
+    def test_the_best_is_kept_with_the_weights(self):
+        _, q_head, features = self.head("cat4")
+        q_head.scores[0, 3] = 1
+        _, other, _ = self.head("cat4")
+        other.load_state_dict(q_head.state_dict())
+        assert torch.equal(other(features), q_head.candidate_logits(features)[0][:, 3])
+
+    def test_it_needs_no_categories_and_no_overclusters(self):
+        _, q_head, features = self.head("uniform,gaussian", n_overclusters=0)
+        assert q_head.overclusters is None
+        assert torch.equal(q_head(features), q_head.continuous(features))

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from infogan import Discriminator, Generator, NonFiniteLossError, sample_prior
+from infogan.affine import AffineRange, random_affines, warp
 from infogan.datasets import to_unit_range
-from infogan.steps import AdversarialStep
+from infogan.losses import information, joint_assignments
+from infogan.steps import SCORE_UPDATE, AdversarialStep
 
 
 @pytest.fixture
@@ -19,11 +21,11 @@ def batch(digits):
     return make
 
 
-def build(config, mi_updates):
+def build(config, mi_updates, candidates=0, overclusters=0):
     torch.manual_seed(1)
     return AdversarialStep(
         Generator(config.spec, width=config.width),
-        Discriminator(config.spec, width=config.width),
+        Discriminator(config.spec, width=config.width, n_candidates=candidates, n_overclusters=overclusters),
         config,
         mi_updates,
     )
@@ -82,7 +84,7 @@ def test_every_weight_has_exactly_one_optimizer(small, mi_updates):
 
 @pytest.mark.parametrize("mi_updates", ["both", "g"])
 def test_a_probe_learns_at_the_rate_of_the_q_it_is_compared_with(small, mi_updates):
-    config = small(mi_updates=mi_updates)
+    config = small(mi_updates=mi_updates, lambda_consistency=0.0)
 
     def q_rate(step):
         (weight, *_) = step.discriminator.q_head.parameters()
@@ -213,3 +215,117 @@ def test_a_non_finite_loss_is_refused_before_its_update(small, batch, update):
         with pytest.raises(NonFiniteLossError, match="loss_g with its L_I term is nan"):
             step.update_generator(torch.full_like(x_real, torch.nan, requires_grad=True), c)
         assert moved(step, before) == set()
+
+
+class TestConsistency:
+    """Two categorical codes, so that each has candidates of its own."""
+
+    CODES = "cat10,uniform,cat3"
+
+    @pytest.fixture
+    def step(self, small):
+        return build(small(codes=self.CODES, candidates=3, overclusters=12), "both", candidates=3, overclusters=12)
+
+    @pytest.fixture
+    def with_copies(self, small, batch):
+        def make(seed=0, n=16):
+            x_real, z, c = batch(small(codes=self.CODES), seed, n)
+            affines = random_affines(n, AffineRange(20, 0.1, 0.15, 0.07), torch.Generator().manual_seed(seed))
+            return x_real, z, c, warp(x_real, affines)
+
+        return make
+
+    def change(self, step, x_real, z, c, x_copy):
+        """How much each candidate's weights move in a D update: by the code's place and the candidate's."""
+        heads = step.discriminator.q_head.candidates
+        before = [head.weight.detach().clone() for head in heads]
+        step.update_discriminator(x_real, step.generator(z, c).detach(), c, x_copy)
+        moves = [(head.weight - old).detach() for head, old in zip(heads, before, strict=True)]
+        return [move.unflatten(0, (3, -1)).abs().amax(dim=(1, 2)).tolist() for move in moves]
+
+    def test_every_weight_has_exactly_one_optimizer_and_linear_heads_their_own_rate(self, step):
+        every = {id(p) for part in parts(step).values() for p in part.parameters()}
+        assert owned(step.opt_d) | owned(step.opt_g) == every
+        assert sum(len(group["params"]) for o in (step.opt_d, step.opt_g) for group in o.param_groups) == len(every)
+        q_head = step.discriminator.q_head
+        fast = {id(p) for group in step.opt_d.param_groups if group["lr"] == 2e-3 for p in group["params"]}
+        assert fast == {id(p) for p in [*q_head.candidates.parameters(), *q_head.overclusters.parameters()]}
+
+    def test_all_candidates_learn_until_one_is_chosen_and_then_it_alone(self, step, with_copies):
+        step.settled = False
+        assert all(move > 0 for moves in self.change(step, *with_copies()) for move in moves)
+        q_head = step.discriminator.q_head
+        q_head.scores[:] = torch.tensor([[0.0, 1, 0], [0, 0, 1]])
+        step.settled = True
+        for group in step.opt_d.param_groups:
+            group["betas"] = (0.0, 0.999)  # or Adam's momentum would move the others on
+        scores = q_head.scores.clone()
+        first, second = self.change(step, *with_copies(seed=1))
+        assert [move > 0 for move in first] == [False, True, False]
+        assert [move > 0 for move in second] == [False, False, True]
+        assert torch.equal(q_head.scores, scores)
+
+    def test_scores_follow_what_an_image_says_of_its_copy(self, step, with_copies):
+        step.settled = False
+        x_real, z, c, _ = with_copies()
+        q_head, trunk = step.discriminator.q_head, step.discriminator.trunk
+        # A candidate that cuts through the features is consistent on equal copies; one that knows nothing is not.
+        with torch.no_grad():
+            q_head.candidates[0].weight[:20] = 0
+            q_head.candidates[0].weight[20:] *= 1000
+            logits = q_head.candidate_logits(trunk(x_real))[0]
+            wanted = information(joint_assignments(logits, logits))
+        step.update_discriminator(x_real, step.generator(z, c).detach(), c, x_real)
+        torch.testing.assert_close(q_head.scores[0], SCORE_UPDATE * wanted)
+        assert q_head.scores[0].argmax() == 2
+
+    def test_it_moves_the_trunk_and_q_but_neither_d_s_head_nor_g(self, small, with_copies):
+        grads = []
+        for lam in (0.0, 1.0):
+            config = small(codes=self.CODES, lambda_consistency=lam)
+            step = build(config, "both", candidates=3, overclusters=12)
+            x_real, z, c, x_copy = with_copies()
+            seen = []
+            step.opt_d.step = lambda seen=seen, step=step: seen.append(
+                {
+                    name: [p.grad.clone() for p in part.parameters() if p.grad is not None]
+                    for name, part in parts(step).items()
+                }
+            )
+            step.update_discriminator(x_real, step.generator(z, c).detach(), c, x_copy)
+            grads.append(seen[0])
+
+        def differs(part):
+            return [
+                not torch.allclose(a, b, rtol=1e-4, atol=1e-9) for a, b in zip(*(g[part] for g in grads), strict=True)
+            ]
+
+        assert any(differs("trunk"))
+        assert any(differs("q_head"))
+        assert not any(differs("d_head"))
+        assert grads[1]["G"] == []
+
+    @pytest.mark.parametrize("settled", [False, True])
+    def test_g_hears_of_the_categories_once_they_are_settled(self, small, with_copies, settled):
+        gradients = []
+        for lam in (0.0, 1.0):
+            step = build(small(codes=self.CODES, lambda_cat=lam), "both", candidates=3, overclusters=12)
+            step.settled = settled
+            _, z, c, _ = with_copies()
+            step.update_generator(step.generator(z, c), c)
+            gradients.append([p.grad.clone() for p in step.generator.parameters()])
+        same = all(torch.allclose(a, b, rtol=1e-4, atol=1e-9) for a, b in zip(*gradients, strict=True))
+        assert same is not settled
+
+    def test_the_term_is_that_of_its_definition(self, step, with_copies):
+        step.settled = False
+        x_real, _, _, x_copy = with_copies()
+        net = copy.deepcopy(step.discriminator)
+        real, altered = net.trunk(x_real), net.trunk(x_copy)
+        of_candidates = [
+            information(joint_assignments(a, b)).mean()
+            for a, b in zip(net.q_head.candidate_logits(real), net.q_head.candidate_logits(altered), strict=True)
+        ]
+        fine = information(joint_assignments(*(net.q_head.overclusters(f)[:, None] for f in (real, altered))))
+        _, term = step._consistency(real, altered)
+        assert term.item() == pytest.approx((sum(of_candidates) + fine).item(), rel=1e-5)

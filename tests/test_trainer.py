@@ -98,7 +98,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(small, whole, stop_at):
 @pytest.mark.parametrize("mi_updates", ["both", "g"])
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_a_trainer_resumes_in_memory_too(small, digits, mi_updates, ema_decay):
-    config = small(mi_updates=mi_updates, ema_decay=ema_decay)
+    config = small(mi_updates=mi_updates, ema_decay=ema_decay, lambda_consistency=float(mi_updates == "both"))
     whole, half, resumed = (Trainer(config, digits.images) for _ in range(3))
     for _ in range(4):
         whole.train_step()

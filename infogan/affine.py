@@ -1,0 +1,58 @@
+"""Small random affine maps of images: what an image may suffer and still show the same thing.
+
+Axes: n images, ch h w image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class AffineRange:
+    """How far an image is altered: each quantity is uniform, up to this to either side.
+
+    Attributes:
+        rotate_degrees: of rotation about the image's centre.
+        scale: relative change of size, of each axis by itself.
+        shear: columns that a row is moved, for each row from the centre.
+        shift: of each axis, as a share of the image's side.
+    """
+
+    rotate_degrees: float
+    scale: float
+    shear: float
+    shift: float
+
+
+def random_affines(n: int, range_: AffineRange, generator: torch.Generator) -> Float[Tensor, "n 2 3"]:
+    """Returns n maps from the pixels of an altered image to those of the original, as `warp` takes them.
+
+    Args:
+        n: how many.
+        range_: how far they go.
+        generator: drawn from, and advanced; the maps are made on its device.
+    """
+    u = torch.rand((6, n), generator=generator, device=generator.device) * 2 - 1
+    angle = u[0] * math.radians(range_.rotate_degrees)
+    shear, scale_x, scale_y = u[1] * range_.shear, 1 + u[2] * range_.scale, 1 + u[3] * range_.scale
+    shift_x, shift_y = u[4:] * 2 * range_.shift  # a side is 2 long: coordinates run from -1 to 1
+    cos, sin = angle.cos(), angle.sin()
+    # Rotation · [[scale_x, shear], [0, scale_y]], and the shift after it.
+    rows = [
+        torch.stack([cos * scale_x, cos * shear - sin * scale_y, shift_x], dim=1),
+        torch.stack([sin * scale_x, sin * shear + cos * scale_y, shift_y], dim=1),
+    ]
+    return torch.stack(rows, dim=1)
+
+
+def warp(images: Float[Tensor, "n ch h w"], affines: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n ch h w"]:
+    """Returns images altered by affine maps, bilinear; what comes from outside an image is its nearest border pixel."""
+    grid = F.affine_grid(affines, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
