@@ -148,7 +148,15 @@ class TrainConfig:
     )
     lr_g: float = option(1e-3, "Adam's learning rate of G's update", **_POSITIVE)
     lr_d: float = option(2e-4, "Adam's learning rate of D's update", **_POSITIVE)
-    lr_candidates: float = option(2e-3, "Adam's learning rate of the candidate heads, in D's update", **_POSITIVE)
+    # The candidates' gradients reach the trunk tenfold sooner than D's if D's head is slower than they: D then stays
+    # blind for a thousand steps, and G learns nothing.
+    lr_heads: float | None = option(
+        2e-3,
+        "Adam's learning rate of the linear heads on the trunk: D's, and the candidates",
+        none="lr-d",
+        before=None,
+        **_POSITIVE,
+    )
     beta1: float = option(0.5, "Adam's decay of the mean gradient", **_FRACTION)
     beta2: float = option(0.999, "Adam's decay of the squared gradient", **_FRACTION)
     ema_decay: float = option(
@@ -268,6 +276,7 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "mi_updates": ("both", "authors' code: -lambda L_I in both losses"),
         "lr_g": (1e-3, "paper, appendix C"),
         "lr_d": (2e-4, "paper, appendix C"),
+        "lr_heads": (None, "paper: the discriminator has one rate"),
         "beta1": (0.5, "authors' code"),
         "beta2": (0.999, "authors' code: Adam's default"),
         "ema_decay": (0.0, "no averaging in the paper"),

@@ -69,7 +69,8 @@ def evaluate_checkpoint(
         "skipped": [] if of_digits else [f"factors and image quality: they are of digits, and {dataset.name} is not"],
         "classifier_sha256": None if reference is None else reference.classifier.sha256,
         "fresh_q": asdict(fresh_q),
-        "config": nets.config.to_dict(),
+        # Where one machine keeps its data says nothing of the run, and would differ in every report.
+        "config": {name: value for name, value in nets.config.to_dict().items() if name != "data_dir"},
         "environment": environment(),
         **{
             model: {

@@ -85,15 +85,19 @@ class AdversarialStep:
         self.settled = True
         self._lambdas = code_weights(self.spec, config.lambda_cat, config.lambda_cont).to(device)
         self._lambdas_unsettled = code_weights(self.spec, 0.0, config.lambda_cont).to(device)
-        d_groups = [{"params": [*discriminator.trunk.parameters(), *discriminator.d_head.parameters()]}]
-        g_groups = [{"params": [*generator.parameters()]}]
         # Each parameter has one owner: Q belongs to the update that trains it. A probe learns at the rate of the Q
         # that it is compared with.
         q_rate = config.lr_g if config.mi_updates == "g" else config.lr_d
-        (g_groups if mi_updates == "g" else d_groups).extend(_q_groups(discriminator, q_rate, config.lr_candidates))
+        linear, rest = _split_q(discriminator.q_head)
+        d_groups = [
+            {"params": [*discriminator.trunk.parameters()], "lr": config.lr_d},
+            {"params": [*discriminator.d_head.parameters(), *linear], "lr": config.lr_heads or config.lr_d},
+        ]
+        g_groups = [{"params": [*generator.parameters()], "lr": config.lr_g}]
+        (g_groups if mi_updates == "g" else d_groups).append({"params": rest, "lr": q_rate})
         betas = (config.beta1, config.beta2)
-        self.opt_d = torch.optim.Adam(d_groups, config.lr_d, betas, fused=True)
-        self.opt_g = torch.optim.Adam(g_groups, config.lr_g, betas, fused=True)
+        self.opt_d = torch.optim.Adam(d_groups, betas=betas, fused=True)
+        self.opt_g = torch.optim.Adam(g_groups, betas=betas, fused=True)
 
     @property
     def lambdas(self) -> Float[Tensor, " i"]:
@@ -216,16 +220,14 @@ class AdversarialStep:
     _PARTS = ("generator", "discriminator", "opt_g", "opt_d")
 
 
-def _q_groups(discriminator: Discriminator, rate: float, candidates_rate: float) -> list[dict[str, Any]]:
-    """Returns the optimizer's groups of Q's parameters: linear candidates may learn at a rate of their own."""
-    q_head = discriminator.q_head
+def _split_q(q_head: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Returns Q's parameters that are linear on the trunk and learn from real images too, and all others."""
     if not isinstance(q_head, CandidateQ):
-        return [{"params": [*q_head.parameters()], "lr": rate}]
-    linear = [q_head.candidates] if q_head.overclusters is None else [q_head.candidates, q_head.overclusters]
-    groups = [{"params": [p for net in linear for p in net.parameters()], "lr": candidates_rate}]
-    if q_head.continuous is not None:
-        groups.append({"params": [*q_head.continuous.parameters()], "lr": rate})
-    return groups
+        return [], [*q_head.parameters()]
+    linear = [*q_head.candidates.parameters()]
+    if q_head.overclusters is not None:
+        linear += q_head.overclusters.parameters()
+    return linear, [] if q_head.continuous is None else [*q_head.continuous.parameters()]
 
 
 def code_weights(spec: LatentSpec, lambda_cat: float, lambda_cont: float) -> Float[Tensor, " i"]:

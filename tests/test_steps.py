@@ -156,7 +156,7 @@ def test_lambda_0_is_the_vanilla_gan_bit_for_bit(small, batch, gan_loss):
 
 def test_the_step_is_the_plain_textbook_update(small, batch):
     """The same step written out without sharing, freezing or fusing gives the same weights."""
-    config = small(lambda_cat=1.0, lambda_cont=0.3)
+    config = small(lambda_cat=1.0, lambda_cont=0.3, lr_heads=None)
     step = build(config, "both")
     generator, discriminator = copy.deepcopy((step.generator, step.discriminator))
     from infogan.losses import discriminator_loss, generator_loss, mutual_information_lower_bound
@@ -247,9 +247,10 @@ class TestConsistency:
         every = {id(p) for part in parts(step).values() for p in part.parameters()}
         assert owned(step.opt_d) | owned(step.opt_g) == every
         assert sum(len(group["params"]) for o in (step.opt_d, step.opt_g) for group in o.param_groups) == len(every)
-        q_head = step.discriminator.q_head
+        net = step.discriminator
         fast = {id(p) for group in step.opt_d.param_groups if group["lr"] == 2e-3 for p in group["params"]}
-        assert fast == {id(p) for p in [*q_head.candidates.parameters(), *q_head.overclusters.parameters()]}
+        linear = [net.d_head, net.q_head.candidates, net.q_head.overclusters]
+        assert fast == {id(p) for head in linear for p in head.parameters()}
 
     def test_all_candidates_learn_until_one_is_chosen_and_then_it_alone(self, step, with_copies):
         step.settled = False
