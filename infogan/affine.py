@@ -40,16 +40,14 @@ def random_affines(n: int, range_: AffineRange, generator: torch.Generator) -> F
         generator: drawn from, and advanced; the maps are made on its device.
     """
     u = torch.rand((6, n), generator=generator, device=generator.device) * 2 - 1
-    angle = u[0] * math.radians(range_.rotate_degrees)
-    shear, scale_x, scale_y = u[1] * range_.shear, 1 + u[2] * range_.scale, 1 + u[3] * range_.scale
-    shift_x, shift_y = u[4:] * 2 * range_.shift  # a side is 2 long: coordinates run from -1 to 1
+    angle, scale_x, scale_y, shear, shift_x, shift_y = u
+    angle = angle * math.radians(range_.rotate_degrees)
     cos, sin = angle.cos(), angle.sin()
-    # Rotation · [[scale_x, shear], [0, scale_y]], and the shift after it.
-    rows = [
-        torch.stack([cos * scale_x, cos * shear - sin * scale_y, shift_x], dim=1),
-        torch.stack([sin * scale_x, sin * shear + cos * scale_y, shift_y], dim=1),
-    ]
-    return torch.stack(rows, dim=1)
+    scale_x, scale_y, shear = 1 + range_.scale * scale_x, 1 + range_.scale * scale_y, range_.shear * shear
+    # Rotation after shear after scale; coordinates run from -1 to 1, so that a side is 2 long.
+    row_x = torch.stack([cos * scale_x, (cos * shear - sin) * scale_y, 2 * range_.shift * shift_x], dim=1)
+    row_y = torch.stack([sin * scale_x, (sin * shear + cos) * scale_y, 2 * range_.shift * shift_y], dim=1)
+    return torch.stack([row_x, row_y], dim=1)
 
 
 def warp(images: Float[Tensor, "n ch h w"], affines: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n ch h w"]:

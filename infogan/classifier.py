@@ -19,11 +19,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from infogan.affine import AffineRange, random_affines, warp
 from infogan.datasets import to_unit_range
 from infogan.errors import NonFiniteLossError, UserError
 from infogan.run import write_atomically
 
 N_DIGITS = 10
+AUGMENTATION = AffineRange(rotate_degrees=10, scale=0.1, shear=0.15, shift=2 / 28)
 FEATURE_DIM = 64
 IMAGE_SIZE_PX = 28
 
@@ -153,30 +155,6 @@ def classifier_accuracy(
     return hits / len(images)
 
 
-def random_affine(x: Float[Tensor, "n 1 h w"], generator: torch.Generator) -> Float[Tensor, "n 1 h w"]:
-    """Returns each image rotated, scaled, sheared and shifted by its own small random amount.
-
-    Rotation is uniform in ±10 degrees, scale in ±10%, horizontal shear in ±0.15, shift in ±2 of 28 pixels
-    along each axis; bilinear interpolation, and background (-1) outside.
-
-    Args:
-        x: NCHW, [-1, 1], on any device; not changed.
-        generator: A CPU generator, advanced by 6 n uniform draws, so that a seed gives the same augmentation
-            on every device.
-    """
-    n = len(x)
-    angle, scale_x, scale_y, shear, shift_x, shift_y = torch.rand(6, n, generator=generator).mul(2).sub(1)
-    cos, sin = torch.cos(angle * torch.pi / 18), torch.sin(angle * torch.pi / 18)
-    scale_x, scale_y, shear = 1 + 0.1 * scale_x, 1 + 0.1 * scale_y, 0.15 * shear
-    # affine_grid wants the map from output to input: rotation after shear after scale.
-    row_x = torch.stack([cos * scale_x, (cos * shear - sin) * scale_y, shift_x / 7], 1)
-    row_y = torch.stack([sin * scale_x, (sin * shear + cos) * scale_y, shift_y / 7], 1)
-    theta = torch.stack([row_x, row_y], 1).to(x.device)  # (n, 2, 3); a unit is half the image, 14 px
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    # grid_sample fills with 0, so the background is moved there first.
-    return F.grid_sample(x + 1, grid, align_corners=False) - 1
-
-
 @dataclass(frozen=True)
 class EpochReport:
     """What one epoch of training did.
@@ -239,7 +217,9 @@ def train_digit_classifier(
         order = torch.randperm(len(images), generator=generator).to(device)
         loss_sum = torch.zeros((), device=device)
         for batch in order[: n_batches * batch_size].split(batch_size):
-            x = random_affine(to_unit_range(images[batch]), generator)
+            # Drawn on the CPU, so that a seed gives the same augmentation on every device.
+            affines = random_affines(len(batch), AUGMENTATION, generator).to(images.device)
+            x = warp(to_unit_range(images[batch]), affines)
             loss = F.cross_entropy(classifier.logits(x.to(memory_format=torch.channels_last)), labels[batch])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

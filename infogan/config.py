@@ -92,8 +92,10 @@ class TrainConfig:
     codes: str = option("cat10,uniform,uniform", "the codes c1, c2, ...: any of catK, uniform, gaussian")
     noise_dim: int = option(62, "entries of the noise z", **_at_least(1))
     noise: Literal["normal", "uniform"] = option("normal", "prior of the noise: N(0, 1) or U(-1, 1)")
+    # Learned, it makes a continuous code worth more nats than the category: it then drowns noise and digit, unless
+    # lambda_cont is small. The README has the figures.
     q_std: float | None = option(
-        None, "standard deviation of Q for continuous codes, or learned, per image", none="learned", **_POSITIVE
+        1.0, "standard deviation of Q for continuous codes, or learned, per image", none="learned", **_POSITIVE
     )
     width: int = option(32, "channels of the nets' outer layers, 4 to 1024; the paper's have 64", **_WIDTH)
 
@@ -103,7 +105,7 @@ class TrainConfig:
     epochs: int | None = option(
         None, "train for so many passes over the images, instead of --steps", may_change=True, **_at_least(1)
     )
-    batch_size: int = option(128, "images per step, shared by the ranks under torchrun", **_at_least(2))
+    batch_size: int = option(64, "images per step, shared by the ranks under torchrun", **_at_least(2))
     sync_batchnorm: bool = option(
         True, "under torchrun: BatchNorm over the batch of all ranks, so that their number changes nothing"
     )
@@ -112,9 +114,7 @@ class TrainConfig:
 
     gan_loss: Literal["bce", "lsgan"] = option("bce", "non-saturating cross-entropy, or least squares")
     lambda_cat: float = option(1.0, "weight of L_I of each categorical code", **_NOT_NEGATIVE)
-    # With a learned deviation a continuous code is worth more nats than the category and drowns the noise; the
-    # paper too takes a smaller λ where codes are continuous (section 6), if not for MNIST.
-    lambda_cont: float = option(0.1, "weight of L_I of each continuous code", **_NOT_NEGATIVE)
+    lambda_cont: float = option(1.0, "weight of L_I of each continuous code", **_NOT_NEGATIVE)
     lambda_consistency: float = option(
         1.0,
         "weight of the information that Q's category of a real image holds of that of an altered copy; "
@@ -126,7 +126,7 @@ class TrainConfig:
         8, "with --lambda-consistency: heads that compete for each categorical code", before=1, **_at_least(1)
     )
     settle_step: int = option(
-        700,
+        1000,
         "with --lambda-consistency: the step at which the best candidate is chosen, and the category's L_I sets in",
         before=0,
         **_at_least(0),
@@ -263,8 +263,7 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "codes": ("cat10,uniform,uniform", "paper, section 7.2"),
         "noise_dim": (62, "paper, appendix C.1"),
         "noise": ("uniform", "authors' code: Uniform(62)"),
-        # The paper's appendix C has a learned deviation, but its MNIST results come from code that fixes it. With λ = 1
-        # a learned one lets the continuous codes drown noise and digit; the README has the figures.
+        # The paper's appendix C has a learned deviation, but its MNIST results come from code that fixes it.
         "q_std": (1.0, "authors' code: Uniform(1, fix_std=True)"),
         "width": (64, "paper, appendix C.1, table 1"),
         "batch_size": (128, "authors' code"),

@@ -17,7 +17,6 @@ from infogan.classifier import (
     DigitClassifier,
     classifier_accuracy,
     load_digit_classifier,
-    random_affine,
     save_digit_classifier,
     train_digit_classifier,
 )
@@ -134,35 +133,6 @@ class TestFile:
     def test_missing_weights_name_the_command(self, tmp_path):
         with pytest.raises(UserError, match=r"a\.pt: no weights; .*train_classifier"):
             load_digit_classifier(tmp_path / "a.pt")
-
-
-class TestRandomAffine:
-    def test_moves_within_its_bounds(self):
-        x = torch.full((400, 1, 28, 28), -1.0)
-        x[:, :, 10:18, 10:18] = 1
-        moved = random_affine(x, torch.Generator().manual_seed(0))
-        assert moved.min() >= -1
-        assert moved.max() <= 1 + 1e-6
-        ink = (moved[:, 0] + 1) / 2
-        place = torch.arange(28.0) - 13.5
-        mass = ink.sum((1, 2))
-        shift_x, shift_y = (ink.sum(1) @ place) / mass, (ink.sum(2) @ place) / mass
-        for shift in (shift_x, shift_y):
-            assert shift.abs().max() < 2 * 1.15 / 0.9
-            assert shift.abs().max() > 1.5
-            assert shift.mean().abs() < 0.3
-        # The map from output to input has the determinant of the scales: 0.81..1.21.
-        assert (64 / mass).min() > 0.8
-        assert (64 / mass).max() < 1.23
-        assert (64 / mass).std() > 0.05
-
-    def test_a_seed_fixes_it_and_the_input_stays(self, few_digits):
-        x = to_unit_range(few_digits[0][:20])
-        before = x.clone()
-        first, again, other = (random_affine(x, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
-        assert torch.equal(first, again)
-        assert not torch.equal(first, other)
-        assert torch.equal(x, before)
 
 
 class TestTraining:

@@ -37,6 +37,11 @@ def parse(*argv):
         (["--name", "a/b"], "--name: expected a folder's name of at most 100 letters"),
         (["--name", ".."], "--name: expected a folder's name"),
         (["--sample-every", "0"], "--sample-every: expected at least 1, got 0"),
+        (["--mi-updates", "g"], "--lambda-consistency: expected 0 with --mi-updates g"),
+        (["--candidates", "0"], "--candidates: expected at least 1, got 0"),
+        (["--overclusters", "-1"], "--overclusters: expected at least 0, got -1"),
+        (["--rotate", "inf"], "--rotate: expected 0 or a positive number, got inf"),
+        (["--lr-heads", "fast"], "argument --lr-heads: invalid float or lr-d value: 'fast'"),
         (["--step", "5"], "unrecognized arguments: --step 5"),
     ],
 )
@@ -99,3 +104,18 @@ def test_saved_configuration_comes_back_through_json():
     assert TrainConfig.from_dict(saved, out_dir="elsewhere") == config
     with pytest.raises(UserError, match="unknown field colour"):
         TrainConfig.from_dict({**saved, "colour": 1})
+
+
+def test_a_run_older_than_a_field_is_read_as_it_was_made():
+    old = {"seed": 3, "width": 64}
+    config = TrainConfig.from_dict(old)
+    assert (config.seed, config.width, config.lambda_consistency, config.lr_heads) == (3, 64, 0.0, None)
+    assert TrainConfig.from_dict({**old, "lambda_consistency": 0.5}).lambda_consistency == 0.5
+    assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+def test_consistency_needs_a_weight_and_a_category():
+    assert TrainConfig().is_consistent
+    assert not TrainConfig(codes="uniform").is_consistent
+    assert not TrainConfig.from_preset("paper").is_consistent
+    assert TrainConfig.from_preset("paper", mi_updates="g").mi_updates == "g"

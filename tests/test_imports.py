@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "auxiliary": {"errors", "latents", "runtime", "spec"},
     "digits": {"errors"},
     "evaluation": {"errors"},
-    "classifier": {"datasets", "errors", "run"},
+    "classifier": {"affine", "datasets", "errors", "run"},
     "scoring": {
         *("auxiliary", "classifier", "datasets", "digits", "evaluation", "latents", "losses", "models"),
         *("runtime", "spec"),
