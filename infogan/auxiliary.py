@@ -49,6 +49,7 @@ class Latents:
         row_title: what the rows are.
         column_title: what the columns are.
         row_code: position of the categorical code whose values, from 0, go down the rows; None for other rows.
+        column_code: likewise along the columns.
     """
 
     z: Float[Tensor, "n z"]
@@ -58,23 +59,41 @@ class Latents:
     row_title: str = ""
     column_title: str = ""
     row_code: int | None = None
+    column_code: int | None = None
 
 
 # Latents
 
 
 def with_digits(latents: Latents, spec: LatentSpec, code_to_digit: Mapping[str, Sequence[int | None]]) -> Latents:
-    """Returns latents whose rows of a category name its digit too, as in `3 → 7`.
+    """Returns latents whose categories, in rows or columns, are in the order of their digits and named by them.
+
+    A row reads `3 → 7`, a column, which is narrow, `7`; categories without a digit come last.
 
     Args:
-        latents: left as they are where the rows are no categories, or these have no digits.
+        latents: left as they are where neither rows nor columns are categories, or these have no digits.
         spec: the latents' own.
         code_to_digit: the digit of each category by the code's name, None without one; see `report.code_to_digit`.
     """
-    if latents.row_code is None or not (matched := code_to_digit.get(spec.names[latents.row_code])):
-        return latents
-    digits = ["-" if digit is None else str(digit) for digit in matched]
-    return replace(latents, rows=[f"{k} → {digits[k]}" for k in range(len(latents.rows))])
+    shape = (len(latents.rows), len(latents.columns))
+    z, c = latents.z.unflatten(0, shape), latents.c.unflatten(0, shape)
+    if latents.row_code is not None and (matched := code_to_digit.get(spec.names[latents.row_code])):
+        order = _order_of_digits(matched[: shape[0]])
+        z, c = z[order], c[order]
+        latents = replace(latents, rows=[f"{k} → {_digit(matched[k])}" for k in order])
+    if latents.column_code is not None and (matched := code_to_digit.get(spec.names[latents.column_code])):
+        order = _order_of_digits(matched[: shape[1]])
+        z, c = z[:, order], c[:, order]
+        latents = replace(latents, columns=[_digit(matched[k]) for k in order])
+    return replace(latents, z=z.flatten(0, 1), c=c.flatten(0, 1))
+
+
+def _order_of_digits(matched: Sequence[int | None]) -> list[int]:
+    return sorted(range(len(matched)), key=lambda k: (matched[k] is None, matched[k] or 0))
+
+
+def _digit(matched: int | None) -> str:
+    return "-" if matched is None else str(matched)
 
 
 def sample_latents(spec: LatentSpec, n_columns: int = 10, seed: int = 0) -> Latents:
@@ -113,7 +132,7 @@ def sweep_latents(spec: LatentSpec, position: int, n_columns: int = 11, seed: in
     c = with_code(spec, c, position, values.repeat(len(rows)))
     columns = _value_labels(spec, position, values)
     column_title = f"{_describe(spec, position)}; one noise per row"
-    return Latents(z, c, rows, columns, row_title, column_title, row_code)
+    return Latents(z, c, rows, columns, row_title, column_title, row_code, _if_categorical(spec, position))
 
 
 def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed: int = 0) -> Latents:
@@ -139,7 +158,8 @@ def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed:
         _value_labels(spec, along, column_values),
         _describe(spec, down),
         f"{_describe(spec, along)}; one noise for all",
-        down if isinstance(spec.codes[down], Categorical) else None,
+        _if_categorical(spec, down),
+        _if_categorical(spec, along),
     )
 
 
@@ -236,6 +256,10 @@ def _row_latents(
     z, c = sample_noise(spec, len(values), rng), sample_codes(spec, 1, rng).repeat(len(values), 1)
     c, rows = with_code(spec, c, free[0], values), _value_labels(spec, free[0], values)
     return z, c, rows, _describe(spec, free[0]), free[0]
+
+
+def _if_categorical(spec: LatentSpec, position: int) -> int | None:
+    return position if position in spec.categorical else None
 
 
 def _shown_values(spec: LatentSpec, position: int, n: int = MAX_CATEGORIES_SHOWN) -> Float[Tensor, " n"]:

@@ -135,9 +135,11 @@ class CandidateQ(nn.Module):
         candidates: for each categorical code a linear map to the logits of all its candidates.
         overclusters: the logits of the finer classes.
         scores: for each categorical code and candidate, how good it has been; the first of the best is Q's.
+        overclusters_joint: as `joints`, of the finer classes.
     """
 
     scores: Float[Tensor, "categorical candidates"]
+    overclusters_joint: Float[Tensor, "1 k k"]
 
     def __init__(
         self, spec: LatentSpec, n_features: int, n_hidden: int, n_candidates: int, n_overclusters: int
@@ -150,6 +152,16 @@ class CandidateQ(nn.Module):
         n_continuous = spec.q_dim - sum(sizes)
         self.continuous = _hidden_layer_head(n_features, n_hidden, n_continuous) if n_continuous else None
         self.register_buffer("scores", torch.zeros(len(sizes), n_candidates))
+        for i, size in enumerate(sizes):
+            self.register_buffer(f"joint_{i}", torch.full((n_candidates, size, size), size**-2.0))
+        if n_overclusters:
+            uniform = torch.full((1, n_overclusters, n_overclusters), n_overclusters**-2.0)
+            self.register_buffer("overclusters_joint", uniform)
+
+    @property
+    def joints(self) -> list[Float[Tensor, "m k k"]]:
+        """For each categorical code, the joint distributions of its candidates' categories of images and copies."""
+        return [self.get_buffer(f"joint_{i}") for i in range(len(self.candidates))]
 
     def candidate_logits(self, features: Float[Tensor, "n features"]) -> list[Float[Tensor, "n m _"]]:
         """Returns the logits of all m candidates of each categorical code."""

@@ -34,13 +34,15 @@ from infogan.losses import (
     information,
     joint_assignments,
     mutual_information_lower_bound,
+    pointwise_information,
 )
 from infogan.models import CandidateQ, Discriminator, Generator
 from infogan.ranks import average, mean_over_ranks
 from infogan.spec import Categorical, LatentSpec
 
 MiUpdates = Literal["both", "g", "probe"]
-SCORE_UPDATE = 0.02  # of a candidate's score, an average over some 50 steps
+JOINT_UPDATE = 0.1  # of the joint distribution of the categories of images and copies: an average over some 10 steps
+SCORE_UPDATE = 0.02  # of a candidate's score: an average over some 50
 
 
 @dataclass(frozen=True)
@@ -170,23 +172,19 @@ class AdversarialStep:
         """
         q_head = self.discriminator.q_head
         assert isinstance(q_head, CandidateQ)
-        # Of codes of different sizes one by one.
-        found = torch.stack(
-            [
-                information(mean_over_ranks(joint_assignments(real, copy)))
-                for real, copy in zip(
-                    q_head.candidate_logits(features_real), q_head.candidate_logits(features_copy), strict=True
-                )
-            ]
+        candidates = zip(
+            q_head.candidate_logits(features_real), q_head.candidate_logits(features_copy), q_head.joints, strict=True
         )
+        terms = torch.stack([_smoothed_information(real, copy, joint) for real, copy, joint in candidates])
+        found = torch.stack([information(joint) for joint in q_head.joints])
         if not self.settled:
-            q_head.scores.lerp_(found.detach(), SCORE_UPDATE)
-        of_best = found.gather(1, q_head.scores.argmax(dim=1, keepdim=True)).squeeze(1)
-        term = of_best.sum() if self.settled else found.mean(dim=1).sum()
+            q_head.scores.lerp_(found, SCORE_UPDATE)
+        best = q_head.scores.argmax(dim=1, keepdim=True)
+        term = terms.gather(1, best).sum() if self.settled else terms.mean(dim=1).sum()
         if q_head.overclusters is not None:
             fine = [q_head.overclusters(features).unsqueeze(1) for features in (features_real, features_copy)]
-            term = term + information(mean_over_ranks(joint_assignments(*fine))).sum()
-        return of_best.detach(), term
+            term = term + _smoothed_information(*fine, q_head.overclusters_joint).sum()
+        return found.gather(1, best).squeeze(1), term
 
     def update_generator(
         self, x_fake: Float[Tensor, "n ch h w"], c: Float[Tensor, "n c"]
@@ -218,6 +216,19 @@ class AdversarialStep:
             getattr(self, name).load_state_dict(state[name])
 
     _PARTS = ("generator", "discriminator", "opt_g", "opt_d")
+
+
+def _smoothed_information(
+    logits_real: Float[Tensor, "n m k"], logits_copy: Float[Tensor, "n m k"], joint: Float[Tensor, "m k k"]
+) -> Float[Tensor, " m"]:
+    """Returns a term whose gradient is that of `information`, taken at a running average of the joint distribution.
+
+    A batch alone has some classes too often by chance, and a term that takes that for an imbalance moves images to
+    wrong ones. The average, `joint`, is moved on in place.
+    """
+    of_batch = mean_over_ranks(joint_assignments(logits_real, logits_copy))
+    joint.lerp_(of_batch.detach(), JOINT_UPDATE)
+    return (of_batch * pointwise_information(joint)).sum(dim=(1, 2))
 
 
 def _split_q(q_head: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

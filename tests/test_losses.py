@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infogan import LatentSpec, discriminator_loss, generator_loss, mutual_information_lower_bound, sample_prior
-from infogan.losses import information, joint_assignments
+from infogan.losses import information, joint_assignments, pointwise_information
 
 LN10 = math.log(10)
 
@@ -158,3 +158,9 @@ class TestInformation:
         logits = (1000 * torch.eye(3).repeat(2, 1)[:, None]).requires_grad_()
         self.of(logits, logits.detach()).sum().backward()
         assert logits.grad is not None and logits.grad.isfinite().all()
+
+    def test_its_gradient_is_the_pointwise_information_but_for_a_constant(self):
+        joint = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(0))
+        joint = (joint / joint.sum(dim=(1, 2), keepdim=True)).requires_grad_()
+        (gradient,) = torch.autograd.grad(information(joint).sum(), joint)
+        torch.testing.assert_close(gradient, pointwise_information(joint) - 1, atol=1e-5, rtol=1e-4)

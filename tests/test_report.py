@@ -185,7 +185,9 @@ class TestEvaluation:
         # The 500 digits that were kept out of training, since no other test images are at hand.
         assert evaluation["scored"] == {"dataset": "mnist5k", "n_test_images": 500, "n_samples": 100, "seed": 0}
         assert (evaluation["run"], evaluation["step"]) == ("tiny", 6)
-        assert evaluation["config"] == {**trained.read_config(), "name": "tiny"}
+        config = {**trained.read_config(), "name": "tiny"}
+        assert config.pop("data_dir")  # of this machine alone
+        assert evaluation["config"] == config
         assert evaluation["fresh_q"]["n_images"] == 128
         assert len(evaluation["classifier_sha256"]) == 64
         assert evaluation["environment"]["torch"] == torch.__version__
@@ -297,19 +299,33 @@ class TestPictures:
         assert (red - blue)[:, :middle].min() < -60
         assert abs(red - blue)[:, middle + 10 :].max() < 10
 
-    def test_rows_of_a_category_name_its_digit(self):
+    def test_categories_are_in_the_order_of_their_digits(self):
         spec = LatentSpec.parse("uniform,cat3")
         matched = {"c2": [7, None, 1]}
-        grid = auxiliary.with_digits(auxiliary.sweep_latents(spec, 0), spec, matched)
-        assert list(grid.rows) == ["0 → 7", "1 → -", "2 → 1"]
-        assert list(auxiliary.with_digits(auxiliary.sample_latents(spec), spec, matched).rows) == list(grid.rows)
-        moving = auxiliary.with_digits(auxiliary.moving_latents(spec, {0: 0.5}), spec, matched)
-        assert list(moving.rows) == list(grid.rows)
-        # Here the category is swept along the columns, and each row is a noise.
-        assert auxiliary.with_digits(auxiliary.sweep_latents(spec, 1), spec, matched).rows[0] == "1"
-        assert auxiliary.with_digits(auxiliary.two_code_latents(spec, 0, 1), spec, matched).rows[0] == "-1.0"
-        assert auxiliary.with_digits(auxiliary.two_code_latents(spec, 1, 0), spec, matched).rows[0] == "0 → 7"
-        assert list(auxiliary.with_digits(auxiliary.sweep_latents(spec, 0), spec, {}).rows) == ["0", "1", "2"]
+
+        def labelled(latents):
+            return auxiliary.with_digits(latents, spec, matched)
+
+        for latents in (
+            auxiliary.sweep_latents(spec, 0),
+            auxiliary.sample_latents(spec),
+            auxiliary.moving_latents(spec, {0: 0.5}),
+            auxiliary.two_code_latents(spec, 1, 0),
+        ):
+            grid = labelled(latents)
+            assert list(grid.rows) == ["2 → 1", "0 → 7", "1 → -"]
+            # Whole rows have moved, each with its category, noise and other code.
+            n = len(latents.columns)
+            for old, new in ((2, 0), (0, 1), (1, 2)):
+                for before, after in ((latents.z, grid.z), (latents.c, grid.c)):
+                    assert torch.equal(after[new * n : (new + 1) * n], before[old * n : (old + 1) * n])
+            assert list(auxiliary.with_digits(latents, spec, {}).rows) == ["0", "1", "2"]
+        for latents in (auxiliary.sweep_latents(spec, 1), auxiliary.two_code_latents(spec, 0, 1)):
+            grid = labelled(latents)
+            assert list(grid.columns) == ["1", "7", "-"]
+            assert list(grid.rows) == list(latents.rows)
+            assert grid.c[:3, spec.c_slices[1]].argmax(dim=1).tolist() == [2, 0, 1]
+            assert torch.equal(grid.z.unflatten(0, (-1, 3))[:, 0], latents.z.unflatten(0, (-1, 3))[:, 2])
 
 
 class TestScript:

@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
-from infogan import Discriminator, Generator, NonFiniteLossError, sample_prior
+from infogan import Discriminator, Generator, NonFiniteLossError, sample_prior, steps
 from infogan.affine import AffineRange, random_affines, warp
 from infogan.datasets import to_unit_range
 from infogan.losses import information, joint_assignments
-from infogan.steps import SCORE_UPDATE, AdversarialStep
+from infogan.steps import JOINT_UPDATE, SCORE_UPDATE, AdversarialStep, _smoothed_information
 
 
 @pytest.fixture
@@ -270,14 +270,15 @@ class TestConsistency:
         step.settled = False
         x_real, z, c, _ = with_copies()
         q_head, trunk = step.discriminator.q_head, step.discriminator.trunk
-        # A candidate that cuts through the features is consistent on equal copies; one that knows nothing is not.
+        # The last candidate cuts through the features, so that it is consistent on equal copies; others know nothing.
         with torch.no_grad():
             q_head.candidates[0].weight[:20] = 0
             q_head.candidates[0].weight[20:] *= 1000
             logits = q_head.candidate_logits(trunk(x_real))[0]
-            wanted = information(joint_assignments(logits, logits))
+        joint = 0.9 * torch.full((3, 10, 10), 0.01) + JOINT_UPDATE * joint_assignments(logits, logits)
         step.update_discriminator(x_real, step.generator(z, c).detach(), c, x_real)
-        torch.testing.assert_close(q_head.scores[0], SCORE_UPDATE * wanted)
+        torch.testing.assert_close(q_head.joints[0], joint, atol=1e-5, rtol=1e-3)
+        torch.testing.assert_close(q_head.scores[0], SCORE_UPDATE * information(joint), atol=1e-5, rtol=1e-2)
         assert q_head.scores[0].argmax() == 2
 
     def test_it_moves_the_trunk_and_q_but_neither_d_s_head_nor_g(self, small, with_copies):
@@ -318,15 +319,44 @@ class TestConsistency:
         same = all(torch.allclose(a, b, rtol=1e-4, atol=1e-9) for a, b in zip(*gradients, strict=True))
         assert same is not settled
 
-    def test_the_term_is_that_of_its_definition(self, step, with_copies):
-        step.settled = False
+    def test_the_term_has_the_gradient_of_the_information(self, with_copies, monkeypatch):
+        monkeypatch.setattr(steps, "JOINT_UPDATE", 1.0)  # without a memory: of this batch alone
+        logits = torch.randn(2, 16, 3, 10, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        joint = torch.full((3, 10, 10), 0.01)
+        value = _smoothed_information(*logits, joint)
+        (found,) = torch.autograd.grad(value.sum(), logits)
+        exact = information(joint_assignments(*logits))
+        (wanted,) = torch.autograd.grad(exact.sum(), logits)
+        torch.testing.assert_close(value, exact)
+        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(joint, joint_assignments(*logits).detach())
+
+    def test_an_imbalance_of_one_batch_alone_is_forgiven(self):
+        """Where classes are even in the long run, an uneven batch of certain images moves nothing to rarer classes."""
+        even = torch.eye(2).div(2).unsqueeze(0)
+        logits = (4.0 * torch.eye(2)[[0, 0, 0, 1]].unsqueeze(1)).requires_grad_()
+
+        def pull_to_the_rarer_class(joint, n_steps):
+            for _ in range(n_steps):
+                value = _smoothed_information(logits, logits, joint)
+            (gradient,) = torch.autograd.grad(value.sum(), logits)
+            return gradient[0, 0, 1] - gradient[3, 0, 0]
+
+        # Of a class that always comes three times as often the images are pulled away, to the other.
+        assert pull_to_the_rarer_class(even.clone(), 100) > 3 * abs(pull_to_the_rarer_class(even.clone(), 1))
+
+    @pytest.mark.parametrize("settled", [False, True])
+    def test_the_term_is_of_all_candidates_or_of_the_best_and_of_the_finer_classes(self, step, with_copies, settled):
+        step.settled = settled
+        step.discriminator.q_head.scores[:] = torch.tensor([[0.0, 1, 0], [0, 0, 1]])
         x_real, _, _, x_copy = with_copies()
+        real, altered = step.discriminator.trunk(x_real), step.discriminator.trunk(x_copy)
         net = copy.deepcopy(step.discriminator)
-        real, altered = net.trunk(x_real), net.trunk(x_copy)
-        of_candidates = [
-            information(joint_assignments(a, b)).mean()
-            for a, b in zip(net.q_head.candidate_logits(real), net.q_head.candidate_logits(altered), strict=True)
-        ]
-        fine = information(joint_assignments(*(net.q_head.overclusters(f)[:, None] for f in (real, altered))))
-        _, term = step._consistency(real, altered)
-        assert term.item() == pytest.approx((sum(of_candidates) + fine).item(), rel=1e-5)
+        pairs = zip(net.q_head.candidate_logits(real), net.q_head.candidate_logits(altered), strict=True)
+        found = [_smoothed_information(a, b, joint) for (a, b), joint in zip(pairs, net.q_head.joints, strict=True)]
+        fine = [net.q_head.overclusters(features)[:, None] for features in (real, altered)]
+        wanted = _smoothed_information(*fine, net.q_head.overclusters_joint).sum()
+        wanted = wanted + (found[0][1] + found[1][2] if settled else found[0].mean() + found[1].mean())
+        consistency, term = step._consistency(real, altered)
+        assert term.item() == pytest.approx(wanted.item(), rel=1e-5)
+        assert consistency.shape == (2,)
