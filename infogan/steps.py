@@ -175,7 +175,9 @@ class AdversarialStep:
         candidates = zip(
             q_head.candidate_logits(features_real), q_head.candidate_logits(features_copy), q_head.joints, strict=True
         )
-        terms = torch.stack([_smoothed_information(real, copy, joint) for real, copy, joint in candidates])
+        # What gets the candidates going is the chance of single batches.
+        update = JOINT_UPDATE if self.settled else 1.0
+        terms = torch.stack([_smoothed_information(*of_code, update) for of_code in candidates])
         found = torch.stack([information(joint) for joint in q_head.joints])
         if not self.settled:
             q_head.scores.lerp_(found, SCORE_UPDATE)
@@ -183,7 +185,7 @@ class AdversarialStep:
         term = terms.gather(1, best).sum() if self.settled else terms.mean(dim=1).sum()
         if q_head.overclusters is not None:
             fine = [q_head.overclusters(features).unsqueeze(1) for features in (features_real, features_copy)]
-            term = term + _smoothed_information(*fine, q_head.overclusters_joint).sum()
+            term = term + _smoothed_information(fine[0], fine[1], q_head.overclusters_joint, update).sum()
         return found.gather(1, best).squeeze(1), term
 
     def update_generator(
@@ -219,15 +221,18 @@ class AdversarialStep:
 
 
 def _smoothed_information(
-    logits_real: Float[Tensor, "n m k"], logits_copy: Float[Tensor, "n m k"], joint: Float[Tensor, "m k k"]
+    logits_real: Float[Tensor, "n m k"],
+    logits_copy: Float[Tensor, "n m k"],
+    joint: Float[Tensor, "m k k"],
+    update: float,
 ) -> Float[Tensor, " m"]:
     """Returns a term whose gradient is that of `information`, taken at a running average of the joint distribution.
 
     A batch alone has some classes too often by chance, and a term that takes that for an imbalance moves images to
-    wrong ones. The average, `joint`, is moved on in place.
+    wrong ones. The average, `joint`, is moved on in place, by the share `update`.
     """
     of_batch = mean_over_ranks(joint_assignments(logits_real, logits_copy))
-    joint.lerp_(of_batch.detach(), JOINT_UPDATE)
+    joint.lerp_(of_batch.detach(), update)
     return (of_batch * pointwise_information(joint)).sum(dim=(1, 2))
 
 

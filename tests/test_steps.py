@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from infogan import Discriminator, Generator, NonFiniteLossError, sample_prior, steps
+from infogan import Discriminator, Generator, NonFiniteLossError, sample_prior
 from infogan.affine import AffineRange, random_affines, warp
 from infogan.datasets import to_unit_range
 from infogan.losses import information, joint_assignments
@@ -275,7 +275,7 @@ class TestConsistency:
             q_head.candidates[0].weight[:20] = 0
             q_head.candidates[0].weight[20:] *= 1000
             logits = q_head.candidate_logits(trunk(x_real))[0]
-        joint = 0.9 * torch.full((3, 10, 10), 0.01) + JOINT_UPDATE * joint_assignments(logits, logits)
+        joint = joint_assignments(logits, logits)
         step.update_discriminator(x_real, step.generator(z, c).detach(), c, x_real)
         torch.testing.assert_close(q_head.joints[0], joint, atol=1e-5, rtol=1e-3)
         torch.testing.assert_close(q_head.scores[0], SCORE_UPDATE * information(joint), atol=1e-5, rtol=1e-2)
@@ -319,11 +319,10 @@ class TestConsistency:
         same = all(torch.allclose(a, b, rtol=1e-4, atol=1e-9) for a, b in zip(*gradients, strict=True))
         assert same is not settled
 
-    def test_the_term_has_the_gradient_of_the_information(self, with_copies, monkeypatch):
-        monkeypatch.setattr(steps, "JOINT_UPDATE", 1.0)  # without a memory: of this batch alone
+    def test_without_a_memory_the_term_is_the_information(self):
         logits = torch.randn(2, 16, 3, 10, generator=torch.Generator().manual_seed(0)).requires_grad_()
         joint = torch.full((3, 10, 10), 0.01)
-        value = _smoothed_information(*logits, joint)
+        value = _smoothed_information(*logits, joint, update=1.0)
         (found,) = torch.autograd.grad(value.sum(), logits)
         exact = information(joint_assignments(*logits))
         (wanted,) = torch.autograd.grad(exact.sum(), logits)
@@ -338,7 +337,7 @@ class TestConsistency:
 
         def pull_to_the_rarer_class(joint, n_steps):
             for _ in range(n_steps):
-                value = _smoothed_information(logits, logits, joint)
+                value = _smoothed_information(logits, logits, joint, update=0.1)
             (gradient,) = torch.autograd.grad(value.sum(), logits)
             return gradient[0, 0, 1] - gradient[3, 0, 0]
 
@@ -353,9 +352,12 @@ class TestConsistency:
         real, altered = step.discriminator.trunk(x_real), step.discriminator.trunk(x_copy)
         net = copy.deepcopy(step.discriminator)
         pairs = zip(net.q_head.candidate_logits(real), net.q_head.candidate_logits(altered), strict=True)
-        found = [_smoothed_information(a, b, joint) for (a, b), joint in zip(pairs, net.q_head.joints, strict=True)]
+        update = JOINT_UPDATE if settled else 1.0
+        found = [
+            _smoothed_information(a, b, joint, update) for (a, b), joint in zip(pairs, net.q_head.joints, strict=True)
+        ]
         fine = [net.q_head.overclusters(features)[:, None] for features in (real, altered)]
-        wanted = _smoothed_information(*fine, net.q_head.overclusters_joint).sum()
+        wanted = _smoothed_information(*fine, net.q_head.overclusters_joint, update).sum()
         wanted = wanted + (found[0][1] + found[1][2] if settled else found[0].mean() + found[1].mean())
         consistency, term = step._consistency(real, altered)
         assert term.item() == pytest.approx(wanted.item(), rel=1e-5)
