@@ -460,7 +460,10 @@ def _loss_figure(
 
 
 def _mi_figure(rows: Sequence[dict[str, float]], spec: LatentSpec, title: str) -> UInt8[np.ndarray, "height width 3"]:
-    """The paper's figure 1: L_I over training, against the vanilla GAN's, under H(c)."""
+    """The paper's figure 1: L_I over training, against the vanilla GAN's, under H(c).
+
+    Beside it, what the category of a real image says of that of its altered copy, where training has that term.
+    """
     kinds = [("categorical", spec.categorical), ("continuous", spec.continuous)]
     kinds = [(kind, positions) for kind, positions in kinds if positions]
     figure, panels = _new_figure(7, 3.6 * len(kinds), n_axes=len(kinds))
@@ -469,6 +472,7 @@ def _mi_figure(rows: Sequence[dict[str, float]], spec: LatentSpec, title: str) -
             name, code = spec.names[i], f"{spec.names[i]} ({spec.codes[i]})"
             _plot(axes, rows, f"mi_{name}", f"InfoGAN, {code}", color=f"C{2 * n}")
             _plot(axes, rows, f"vanilla_mi_{name}", f"vanilla GAN, {code}", color=f"C{2 * n + 1}")
+            _plot(axes, rows, f"consistency_{name}", f"a real image and its copy, {code}", f"C{2 * n}", style="--")
         for entropy in sorted({spec.entropies_nats[i] for i in positions}):
             axes.axhline(entropy, color="0.3", linestyle="--", label=f"H(c) = {entropy:.3f} nats")
             if kind == "continuous" and spec.q_std is not None:
@@ -503,10 +507,10 @@ def _evaluation_figure(
     return _render(figure)
 
 
-def _plot(axes: Any, rows: Sequence[dict[str, float]], key: str, label: str, color: str) -> None:
+def _plot(axes: Any, rows: Sequence[dict[str, float]], key: str, label: str, color: str, style: str = "-") -> None:
     points = [(row["step"], row[key]) for row in rows if key in row]
     if points:
-        axes.plot(*zip(*points, strict=True), label=label, color=color, linewidth=1.2)
+        axes.plot(*zip(*points, strict=True), label=label, color=color, linestyle=style, linewidth=1.2)
 
 
 def _finish(axes: Any, title: str, y_label: str) -> None:
