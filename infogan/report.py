@@ -34,6 +34,7 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Returns what `evaluation.json` holds: the measures of a checkpoint's nets, and how they came about.
 
+    `trained` says on what the run was trained, session by session, and `train_seconds` how long its steps took.
     Under `infogan`, and for a run with `--baseline` under `vanilla`, are the measures of `scoring.evaluate_nets`.
     Everything but `environment` is the same whenever it is repeated on one device.
 
@@ -71,6 +72,8 @@ def evaluate_checkpoint(
         "fresh_q": asdict(fresh_q),
         # Where one machine keeps its data says nothing of the run, and would differ in every report.
         "config": {name: value for name, value in nets.config.to_dict().items() if name != "data_dir"},
+        "trained": _sessions(path),
+        "train_seconds": nets.seconds,
         "environment": environment(),
         **{
             model: {
@@ -89,6 +92,16 @@ def evaluate_checkpoint(
             for model, model_nets in models.items()
         },
     }
+
+
+def _sessions(checkpoint: Path) -> list[dict[str, Any]]:
+    """Returns what the checkpoint's run was trained on, each session by itself; empty for a file of no run here."""
+    try:
+        sessions = json.loads((checkpoint.absolute().parents[1] / "environment.json").read_text())
+    except (OSError, ValueError):
+        return []
+    # Commands name folders of one machine.
+    return [{name: value for name, value in session.items() if name != "command"} for session in sessions]
 
 
 def evaluation_path(checkpoint: Path) -> Path:

@@ -535,6 +535,7 @@ class TrainedNets:
         spec: the latents.
         config: the run's configuration.
         step: steps trained.
+        seconds: that these steps took.
     """
 
     name: str
@@ -544,6 +545,7 @@ class TrainedNets:
     spec: LatentSpec
     config: TrainConfig
     step: int
+    seconds: float
 
 
 def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bool = False) -> TrainedNets:
@@ -581,4 +583,5 @@ def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bo
         spec=config.spec,
         config=config,
         step=state["step"],
+        seconds=state["log"]["seconds"],
     )

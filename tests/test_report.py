@@ -22,6 +22,7 @@ from infogan.report import (
     report_tables,
     save_evaluation,
 )
+from infogan.run import load_checkpoint
 from infogan.runtime import rng_state, set_rng_state
 from infogan.scoring import FreshQ
 
@@ -191,6 +192,10 @@ class TestEvaluation:
         assert evaluation["fresh_q"]["n_images"] == 128
         assert len(evaluation["classifier_sha256"]) == 64
         assert evaluation["environment"]["torch"] == torch.__version__
+        (session,) = evaluation["trained"]
+        assert session["torch"] == torch.__version__
+        assert "command" not in session
+        assert evaluation["train_seconds"] == load_checkpoint(trained.latest_checkpoint())["log"]["seconds"] > 0
         for model in ("infogan", "vanilla"):
             assert np.sum(evaluation[model]["clustering"]["c1"]["confusion"]) == 500
             assert sum(evaluation[model]["quality"]["digits"]["counts"]) == 100
