@@ -105,7 +105,7 @@ class TrainConfig:
     epochs: int | None = option(
         None, "train for so many passes over the images, instead of --steps", may_change=True, **_at_least(1)
     )
-    batch_size: int = option(64, "images per step, shared by the ranks under torchrun", **_at_least(2))
+    batch_size: int = option(128, "images per step, shared by the ranks under torchrun", **_at_least(2))
     sync_batchnorm: bool = option(
         True, "under torchrun: BatchNorm over the batch of all ranks, so that their number changes nothing"
     )
@@ -126,8 +126,9 @@ class TrainConfig:
         8, "with --lambda-consistency: heads that compete for each categorical code", before=1, **_at_least(1)
     )
     settle_step: int = option(
-        1000,
-        "with --lambda-consistency: the step at which the best candidate is chosen, and the category's L_I sets in",
+        600,
+        "with --lambda-consistency: the step after which the best candidate is Q's, and the category's L_I sets in, "
+        "over 500 steps",
         before=0,
         **_at_least(0),
     )
@@ -147,7 +148,7 @@ class TrainConfig:
         "or g alone (it trains G and q_head; D's trains trunk and d_head on the GAN loss)",
     )
     lr_g: float = option(1e-3, "Adam's learning rate of G's update", **_POSITIVE)
-    lr_d: float = option(2e-4, "Adam's learning rate of D's update", **_POSITIVE)
+    lr_d: float = option(4e-4, "Adam's learning rate of D's update", **_POSITIVE)
     # The candidates' gradients reach the trunk tenfold sooner than D's if D's head is slower than they: D then stays
     # blind for a thousand steps, and G learns nothing.
     lr_heads: float | None = option(

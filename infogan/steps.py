@@ -73,7 +73,8 @@ class AdversarialStep:
         mi_updates: which update carries L_I; see the table above.
 
     Attributes:
-        settled: whether the best candidates so far are Q's for good; only then has the L_I of their codes its weight.
+        category_weight: the share of lambda_cat that is in force. At 0 the candidates for the categories compete;
+            above it the best so far are Q's for good.
     """
 
     def __init__(
@@ -84,9 +85,9 @@ class AdversarialStep:
         self.gan_loss: GanLoss = config.gan_loss
         self.lambda_consistency = config.lambda_consistency
         device = next(generator.parameters()).device
-        self.settled = True
-        self._lambdas = code_weights(self.spec, config.lambda_cat, config.lambda_cont).to(device)
-        self._lambdas_unsettled = code_weights(self.spec, 0.0, config.lambda_cont).to(device)
+        self.category_weight = 1.0
+        self._lambdas_cat = code_weights(self.spec, config.lambda_cat, 0.0).to(device)
+        self._lambdas_cont = code_weights(self.spec, 0.0, config.lambda_cont).to(device)
         # Each parameter has one owner: Q belongs to the update that trains it. A probe learns at the rate of the Q
         # that it is compared with.
         q_rate = config.lr_g if config.mi_updates == "g" else config.lr_d
@@ -103,8 +104,8 @@ class AdversarialStep:
 
     @property
     def lambdas(self) -> Float[Tensor, " i"]:
-        """λ_i of each code."""
-        return self._lambdas if self.settled else self._lambdas_unsettled
+        """λ_i of each code, as far as it is in force."""
+        return self.category_weight * self._lambdas_cat + self._lambdas_cont
 
     def __call__(
         self,
@@ -170,19 +171,19 @@ class AdversarialStep:
         alone; and the information that the finer classes of the over-clustering head hold, whose only use is to keep
         the trunk from merging kinds of images that the categories may yet need to tell apart.
         """
-        q_head = self.discriminator.q_head
+        q_head, settled = self.discriminator.q_head, self.category_weight > 0
         assert isinstance(q_head, CandidateQ)
         candidates = zip(
             q_head.candidate_logits(features_real), q_head.candidate_logits(features_copy), q_head.joints, strict=True
         )
         # What gets the candidates going is the chance of single batches.
-        update = JOINT_UPDATE if self.settled else 1.0
+        update = JOINT_UPDATE if settled else 1.0
         terms = torch.stack([_smoothed_information(*of_code, update) for of_code in candidates])
         found = torch.stack([information(joint) for joint in q_head.joints])
-        if not self.settled:
+        if not settled:
             q_head.scores.lerp_(found, SCORE_UPDATE)
         best = q_head.scores.argmax(dim=1, keepdim=True)
-        term = terms.gather(1, best).sum() if self.settled else terms.mean(dim=1).sum()
+        term = terms.gather(1, best).sum() if settled else terms.mean(dim=1).sum()
         if q_head.overclusters is not None:
             fine = [q_head.overclusters(features).unsqueeze(1) for features in (features_real, features_copy)]
             term = term + _smoothed_information(fine[0], fine[1], q_head.overclusters_joint, update).sum()

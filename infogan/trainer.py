@@ -40,6 +40,7 @@ from infogan.spec import LatentSpec
 from infogan.steps import AdversarialStep, StepLosses
 
 MOST_SAMPLE_GRIDS = 50
+CATEGORY_RAMP_STEPS = 500
 
 
 class Trainer:
@@ -114,7 +115,10 @@ class Trainer:
         batch = (self.batches.next(), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
         x_real, z, c = (ranks.share(part) for part in batch)
         x_copy = self._altered(x_real) if self.config.is_consistent else None
-        self._infogan.settled = x_copy is None or self.step >= self.config.settle_step
+        if x_copy is not None:
+            # Little by little, or G loses its way: it has to give its categories another meaning.
+            ramp = (self.step - self.config.settle_step) / CATEGORY_RAMP_STEPS
+            self._infogan.category_weight = min(max(ramp, 0.0), 1.0)
         try:
             metrics = self._named(self._infogan(x_real, z, c, x_copy))
             if self._vanilla is not None:

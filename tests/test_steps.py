@@ -253,11 +253,11 @@ class TestConsistency:
         assert fast == {id(p) for head in linear for p in head.parameters()}
 
     def test_all_candidates_learn_until_one_is_chosen_and_then_it_alone(self, step, with_copies):
-        step.settled = False
+        step.category_weight = 0.0
         assert all(move > 0 for moves in self.change(step, *with_copies()) for move in moves)
         q_head = step.discriminator.q_head
         q_head.scores[:] = torch.tensor([[0.0, 1, 0], [0, 0, 1]])
-        step.settled = True
+        step.category_weight = 0.5
         for group in step.opt_d.param_groups:
             group["betas"] = (0.0, 0.999)  # or Adam's momentum would move the others on
         scores = q_head.scores.clone()
@@ -267,7 +267,7 @@ class TestConsistency:
         assert torch.equal(q_head.scores, scores)
 
     def test_scores_follow_what_an_image_says_of_its_copy(self, step, with_copies):
-        step.settled = False
+        step.category_weight = 0.0
         x_real, z, c, _ = with_copies()
         q_head, trunk = step.discriminator.q_head, step.discriminator.trunk
         # The last candidate cuts through the features, so that it is consistent on equal copies; others know nothing.
@@ -312,7 +312,7 @@ class TestConsistency:
         gradients = []
         for lam in (0.0, 1.0):
             step = build(small(codes=self.CODES, lambda_cat=lam), "both", candidates=3, overclusters=12)
-            step.settled = settled
+            step.category_weight = float(settled)
             _, z, c, _ = with_copies()
             step.update_generator(step.generator(z, c), c)
             gradients.append([p.grad.clone() for p in step.generator.parameters()])
@@ -346,7 +346,7 @@ class TestConsistency:
 
     @pytest.mark.parametrize("settled", [False, True])
     def test_the_term_is_of_all_candidates_or_of_the_best_and_of_the_finer_classes(self, step, with_copies, settled):
-        step.settled = settled
+        step.category_weight = float(settled)
         step.discriminator.q_head.scores[:] = torch.tensor([[0.0, 1, 0], [0, 0, 1]])
         x_real, _, _, x_copy = with_copies()
         real, altered = step.discriminator.trunk(x_real), step.discriminator.trunk(x_copy)

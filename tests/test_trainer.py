@@ -1,7 +1,9 @@
 """A run from start to end: the same twice, the same in two halves, and untouched by its pictures."""
 
 import dataclasses
+import itertools
 import json
+import math
 
 import imageio.v3 as iio
 import pytest
@@ -9,6 +11,7 @@ import torch
 from conftest import small_config
 
 from infogan import NonFiniteLossError, TrainConfig, Trainer, UserError, load_nets, sample_prior, train, trainer
+from infogan.models import CandidateQ
 from infogan.run import Run, load_checkpoint
 from infogan.scoring import quick_scores
 
@@ -98,7 +101,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one(small, whole, stop_at):
 @pytest.mark.parametrize("mi_updates", ["both", "g"])
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_a_trainer_resumes_in_memory_too(small, digits, mi_updates, ema_decay):
-    config = small(mi_updates=mi_updates, ema_decay=ema_decay, lambda_consistency=float(mi_updates == "both"))
+    lambda_consistency = float(mi_updates == "both")
+    config = small(mi_updates=mi_updates, ema_decay=ema_decay, lambda_consistency=lambda_consistency, settle_step=1)
     whole, half, resumed = (Trainer(config, digits.images) for _ in range(3))
     for _ in range(4):
         whole.train_step()
@@ -110,6 +114,28 @@ def test_a_trainer_resumes_in_memory_too(small, digits, mi_updates, ema_decay):
     state = resumed.state_dict()
     # The global generators are shared by the three trainers of this process.
     assert_same_state({**state, "rng": 0}, {**whole.state_dict(), "rng": 0})
+
+
+def test_the_category_is_settled_in_time_and_sets_in_little_by_little(small, digits, monkeypatch):
+    monkeypatch.setattr(trainer, "CATEGORY_RAMP_STEPS", 2)
+    training = Trainer(small(settle_step=2), digits.images)
+    scores, weights = [], []
+    for _ in range(6):
+        metrics = training.train_step()
+        assert 0 <= metrics["consistency_c1"] <= math.log(10)
+        scores.append(training.discriminator.q_head.scores.clone())
+        weights.append(training._infogan.lambdas.tolist())
+    cont = training.config.lambda_cont
+    assert weights == [[w, cont, cont] for w in (0, 0, 0, 0.5, 1, 1)]
+    changed = [not torch.equal(a, b) for a, b in itertools.pairwise(scores)]
+    assert changed == [True, True, False, False, False]
+
+
+def test_without_the_term_there_is_neither_copy_nor_candidate(small, digits):
+    training = Trainer(small(lambda_consistency=0.0, settle_step=100), digits.images)
+    assert "consistency_c1" not in training.train_step()
+    assert not isinstance(training.discriminator.q_head, CandidateQ)
+    assert training._infogan.lambdas.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_pictures_change_nothing_in_training(small, whole, monkeypatch):
