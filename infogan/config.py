@@ -100,7 +100,7 @@ class TrainConfig:
     width: int = option(32, "channels of the nets' outer layers, 4 to 1024; the paper's have 64", **_WIDTH)
 
     steps: int = option(
-        5000, "train for so many steps; a step is one D and one G update", may_change=True, **_at_least(1)
+        3000, "train for so many steps; a step is one D and one G update", may_change=True, **_at_least(1)
     )
     epochs: int | None = option(
         None, "train for so many passes over the images, instead of --steps", may_change=True, **_at_least(1)
