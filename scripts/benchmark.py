@@ -61,7 +61,7 @@ def parse_flags() -> argparse.Namespace:
 
 
 class ReferenceLoop:
-    """An update as public InfoGAN code makes it, with the nets, batches, objective and rates of `Trainer`.
+    """An update as public InfoGAN code makes it, with the paper's Q and objective, and nets, batches and rates of ours.
 
     Images are transformed one by one by a DataLoader; G and D are called anew for each of three losses, each with an
     optimizer of torch's defaults; gradients reach weights that the loss does not update; and every loss is read at
