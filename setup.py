@@ -24,6 +24,7 @@ setup(
     python_requires=">=3.10",
     install_requires=[line for line in LINES if line and not line.startswith("-")],
     extras_require={
+        "inception": ["torchmetrics>=1.4"],  # Inception FID and KID
         "dev": [
             "pytest>=8",  # tests
             "hypothesis>=6.100",  # tests over many latent specs
@@ -32,6 +33,6 @@ setup(
             "torchmetrics>=1.4",  # reference for the Fréchet distance
             "ruff>=0.6",  # style
             "pyright[nodejs]>=1.1.380",  # types
-        ]
+        ],
     },
 )

@@ -31,6 +31,7 @@ def evaluate_checkpoint(
     seed: int = 0,
     n_samples: int = 10_000,
     fresh_q: FreshQ | None = None,
+    inception: str | Path | None = None,
 ) -> dict[str, Any]:
     """Returns what `evaluation.json` holds: the measures of a checkpoint's nets, and how they came about.
 
@@ -45,6 +46,7 @@ def evaluate_checkpoint(
         seed: of all that is drawn.
         n_samples: fresh samples of each model.
         fresh_q: the budget of the Q trained from scratch.
+        inception: file of the Inception network, if its FID and KID are wanted.
 
     Raises:
         UserError: a checkpoint or data that cannot be read.
@@ -87,6 +89,7 @@ def evaluate_checkpoint(
                     n_samples,
                     seed,
                     fresh_q,
+                    inception,
                 ),
             }
             for model, model_nets in models.items()
@@ -227,6 +230,7 @@ def describe_evaluation(evaluation: dict[str, Any]) -> str:
     tables = [_information_table(models), _clustering_table(models)]
     if evaluation["classifier_sha256"] is not None:
         tables += [*_factor_tables(models), _quality_table(models)]
+    tables.append(_inception_table(models))
     maps = [
         f"{label}, {name}: " + ", ".join(_category_labels(clustering["code_to_digit"]))
         for label, scores in models.items()
@@ -306,6 +310,16 @@ def _quality_table(models: dict[str, Any]) -> Table:
     rows.append(["real training images", *(_cell(value) for value in floor), "", "", ""])
     header = ["", "Fréchet digit distance", *keys[1:], "digits", "KL (nats)", "digit agrees with code"]
     return Table("Image quality, in the eyes of the digit classifier", header, rows)
+
+
+def _inception_table(models: dict[str, Any]) -> Table:
+    found = {label: scores["inception"] for label, scores in models.items() if "inception" in scores}
+    rows = [
+        [label, _cell(scores["fid"], 2), f"{_cell(scores['kid'], 4)} ± {_cell(scores['kid_deviation'], 4)}"]
+        for label, scores in found.items()
+    ]
+    n = next((scores["n"] for scores in found.values()), 0)
+    return Table(f"Inception FID and KID, {n:,} samples against {n:,} test images", ["", "FID", "KID"], rows)
 
 
 # Many runs

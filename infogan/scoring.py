@@ -17,6 +17,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from infogan.evaluation import (
     partial_correlations,
     precision_recall_density_coverage,
 )
+from infogan.inception import inception_scores
 from infogan.latents import (
     log_q,
     posterior_categories,
@@ -152,6 +154,7 @@ def evaluate_nets(
     n_samples: int = 10_000,
     seed: int = 0,
     fresh_q: FreshQ | None = None,
+    inception: str | Path | None = None,
 ) -> dict[str, Any]:
     """Returns every measure of one model, ready for JSON: numbers, lists and dictionaries, None where undefined.
 
@@ -164,6 +167,8 @@ def evaluate_nets(
 
     The last two are of digits alone.
 
+    - `inception`: Inception FID and KID of the samples, if the network is given; see `inception.inception_scores`.
+
     Args:
         generator: G; not changed.
         discriminator: D and Q; not changed.
@@ -173,6 +178,7 @@ def evaluate_nets(
         n_samples: fresh samples of G.
         seed: of all draws and of the fresh Q.
         fresh_q: the budget of the Q trained from scratch.
+        inception: file of the Inception network.
     """
     fresh_q = fresh_q or FreshQ()
     rng = torch.Generator().manual_seed(seed)
@@ -202,6 +208,9 @@ def evaluate_nets(
         if spec.continuous:
             scores["factors"] = factor_scores(generator, spec, q_on_test, samples, reference, rng)
         scores["quality"] = quality_scores(spec, samples, digits, reference)
+    if inception is not None:
+        real = dataset.test_images[torch.randperm(len(dataset.test_images), generator=rng)]
+        scores["inception"] = inception_scores(real, samples.images, inception, _device(generator), seed)
     return scores
 
 

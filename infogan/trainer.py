@@ -539,7 +539,7 @@ class TrainedNets:
         spec: the latents.
         config: the run's configuration.
         step: steps trained.
-        seconds: that these steps took.
+        seconds: that these steps took; None in a checkpoint that `fit` did not write.
     """
 
     name: str
@@ -549,7 +549,7 @@ class TrainedNets:
     spec: LatentSpec
     config: TrainConfig
     step: int
-    seconds: float
+    seconds: float | None
 
 
 def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bool = False) -> TrainedNets:
@@ -587,5 +587,5 @@ def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bo
         spec=config.spec,
         config=config,
         step=state["step"],
-        seconds=state["log"]["seconds"],
+        seconds=state.get("log", {}).get("seconds"),
     )

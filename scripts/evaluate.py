@@ -26,6 +26,12 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn (default: 0)")
     parser.add_argument("--n-samples", type=int, default=10_000, help="fresh samples to measure (default: 10000)")
+    parser.add_argument(
+        "--inception",
+        type=Path,
+        metavar="FILE",
+        help="TorchScript file of the Inception network: also measure Inception FID and KID (minutes on a CPU)",
+    )
     parser.add_argument("--report", nargs="+", metavar="RUN", help="evaluated runs to put into one table")
     parser.add_argument("--bar", type=float, default=0.95, help="accuracy that a run should reach (default: 0.95)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="with --report: also write it as Markdown")
@@ -33,6 +39,8 @@ def parse_flags() -> argparse.Namespace:
     check_least(flags, seed=0, n_samples=LEAST_SAMPLES)
     if not 0 <= flags.bar <= 1:
         raise UserError(f"--bar: expected a number in [0, 1], got {flags.bar}")
+    if flags.inception is not None and not flags.inception.is_file():
+        raise UserError(f"--inception: expected a file, got {str(flags.inception)!r}")
     if flags.report is None and flags.markdown is not None:
         raise UserError(f"--markdown: expected with --report, got {str(flags.markdown)!r} alone")
     if flags.report is not None and (flags.run is not None or flags.json is not None):
@@ -55,7 +63,9 @@ def evaluate(flags: argparse.Namespace) -> None:
     device = resolve_device(flags.device)
     checkpoint = find_checkpoint(flags.run, flags.out_dir, "run")
     make_deterministic()
-    evaluation = evaluate_checkpoint(checkpoint, flags.data_dir, device, flags.seed, flags.n_samples)
+    evaluation = evaluate_checkpoint(
+        checkpoint, flags.data_dir, device, flags.seed, flags.n_samples, inception=flags.inception
+    )
     path = flags.json or evaluation_path(checkpoint)
     save_evaluation(evaluation, path)
     print(describe_evaluation(evaluation), end="\n\n")

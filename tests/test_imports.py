@@ -25,10 +25,11 @@ MAY_IMPORT = {
     "auxiliary": {"errors", "latents", "runtime", "spec"},
     "digits": {"errors"},
     "evaluation": {"errors"},
+    "inception": {"errors"},
     "classifier": {"affine", "datasets", "errors", "run"},
     "scoring": {
-        *("auxiliary", "classifier", "datasets", "digits", "evaluation", "latents", "losses", "models"),
-        *("runtime", "spec"),
+        *("auxiliary", "classifier", "datasets", "digits", "evaluation", "inception", "latents", "losses"),
+        *("models", "runtime", "spec"),
     },
     "report": {"auxiliary", "datasets", "digits", "errors", "run", "scoring", "trainer"},
     "trainer": {

@@ -21,7 +21,20 @@ from infogan.run import load_checkpoint
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-SMALL = ("--dataset", "mnist5k", "--width", 8, "--batch-size", 64, "--device", "cpu", "--log-every", 1)
+SMALL = (
+    "--dataset",
+    "mnist5k",
+    "--width",
+    8,
+    "--batch-size",
+    64,
+    "--device",
+    "cpu",
+    "--log-every",
+    1,
+    "--candidates",
+    1,
+)
 # Threads of one process would only wait for those of the other.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
@@ -66,14 +79,17 @@ def relative_difference(a: dict, b: dict) -> float:
 
 def assert_same_losses(rows: list[dict], expected: list[dict], tolerance: float) -> None:
     for row, other in zip(rows, expected, strict=True):
-        for name in ("loss_d", "loss_g", "mi_c1", "mi_c2", "mi_c3"):
+        for name in ("loss_d", "loss_g", "mi_c1", "mi_c2", "mi_c3", "consistency_c1"):
             assert row[name] == pytest.approx(other[name], abs=tolerance), name
 
 
 @pytest.fixture
 def one_rank(digits):
-    """A trainer on one rank, of the configuration that `train` gives to torchrun."""
-    config = TrainConfig(dataset="mnist5k", width=8, batch_size=64, device="cpu", log_every=1)
+    """A trainer on one rank, of the configuration that `train` gives to torchrun.
+
+    It has but one candidate for the category: which of several is ahead, rounding decides in the first steps.
+    """
+    config = TrainConfig(dataset="mnist5k", width=8, batch_size=64, device="cpu", log_every=1, candidates=1)
     return lambda: Trainer(config, digits.images)
 
 
@@ -83,7 +99,7 @@ def test_two_ranks_follow_one_and_write_one_run_that_one_rank_can_finish(tmp_pat
     at_once, in_two_parts = one_rank(), one_rank()
     start = copy.deepcopy(at_once.state_dict())  # its weights are those in use
     expected = steps_of(at_once, 8)
-    assert_same_losses(metrics(tmp_path), expected[:4], 2e-4)
+    assert_same_losses(metrics(tmp_path), expected[:4], 5e-4)
     in_two_parts.load_state_dict(state_of(tmp_path, 4))
     # Rounding grows from step to step: one rank with two threads differs from one with one by as much.
     assert_same_losses(steps_of(in_two_parts, 4), expected[4:], 5e-3)

@@ -210,6 +210,21 @@ class TestEvaluation:
         assert (hashlib.sha256(path.read_bytes()).digest(), path.stat().st_mtime_ns) == before
         assert {**again, "environment": None} == {**evaluation, "environment": None}
 
+    def test_inception_is_measured_where_the_network_is_given(self, trained, tmp_path):
+        class Brightness(torch.nn.Module):
+            def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+                return torch.nn.functional.adaptive_avg_pool2d(x.float(), [2, 2]).flatten(1)
+
+        torch.jit.script(Brightness()).save(tmp_path / "network.pt")
+        path, network = trained.latest_checkpoint(), tmp_path / "network.pt"
+        found = evaluate_checkpoint(
+            path, tmp_path, torch.device("cpu"), n_samples=100, fresh_q=TINY_Q, inception=network
+        )
+        for model in ("infogan", "vanilla"):
+            assert found[model]["inception"]["fid"] > 1  # after six steps samples are grey
+            assert found[model]["inception"]["n"] == 100
+        assert "Inception FID and KID, 100 samples against 100 test images" in describe_evaluation(found)
+
     def test_it_is_read_back_as_it_was_saved(self, evaluation, trained):
         path = evaluation_path(trained.latest_checkpoint())
         assert path == trained.folder.absolute() / "evaluation.json"
@@ -379,6 +394,7 @@ class TestScript:
             ([bare], "run: expected a run's folder, as in runs/<name>, got"),
             (["--out-dir", tmp_path], "run: expected a run or file, or a run under"),
             ([tmp_path / "broken.pt"], f"{tmp_path / 'broken.pt'} is not a checkpoint of this package"),
+            ([trained.folder, "--inception", tmp_path], "--inception: expected a file, got"),
             ([trained.folder, "--device", "abacus"], "--device: expected auto, cpu, cuda or cuda:N, got 'abacus'"),
         ):
             code, out, error = script_here("evaluate.py", *flags)

@@ -1,0 +1,113 @@
+"""Inception FID and KID, for those who have the network: they compare samples with what others report.
+
+The network is a TorchScript file that takes uint8 RGB images of any size and, with `return_features=True`, gives their
+2,048 features, as the `inception-2015-12-05.pt` that NVIDIA distributes with its own metrics. It is no part of this
+package. The distances are torchmetrics'.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from infogan.errors import UserError
+
+BATCH_SIZE = 50
+KID_SUBSET_SIZE = 1000  # at most; of 100 subsets
+LEAST_IMAGES = 2
+
+
+def inception_scores(
+    real: UInt8[Tensor, "m ch h w"],
+    samples: UInt8[Tensor, "n ch h w"],
+    network: str | Path,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Returns `fid`, and `kid` with its standard deviation over subsets, of samples against as many real images.
+
+    FID (Heusel et al. 2017, arXiv 1706.08500): from 0 for equal Gaussians; it falls with the number of images, `n`. KID
+    (Bińkowski et al. 2018, arXiv 1801.01401): 0 in the mean for equal distributions, also for few images. Grey images
+    are repeated to three channels.
+
+    Args:
+        real: real images, in random order.
+        samples: of G.
+        network: the TorchScript file; it is executed, so trust where it comes from.
+        device: where it works.
+        seed: of KID's subsets; no global random state is changed.
+
+    Raises:
+        UserError: torchmetrics or the network is missing, or it is not such a file; images of other channels.
+    """
+    try:
+        from torchmetrics.image.fid import FrechetInceptionDistance
+        from torchmetrics.image.kid import KernelInceptionDistance
+    except ImportError:
+        raise UserError("--inception: needs torchmetrics: pip install torchmetrics") from None
+    path = Path(network)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch would rather export, but the file is as it is
+            net = torch.jit.load(path, map_location=device).eval()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"--inception: expected a TorchScript file of the network, got {str(path)!r}: {reason}"
+        ) from None
+    n = min(len(real), len(samples))
+    if n < LEAST_IMAGES:
+        raise UserError(f"--inception: expected at least {LEAST_IMAGES} images, got {n}")
+    features = [_features(net, images[:n], device, str(path)) for images in (real, samples)]
+    given = _Given(features[0].shape[1])
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that KID keeps its features, which are small
+        torch.manual_seed(seed)
+        fid = FrechetInceptionDistance(feature=given)
+        kid = KernelInceptionDistance(feature=given, subset_size=min(KID_SUBSET_SIZE, n))
+        for metric in (fid, kid):
+            for values, is_real in zip(features, (True, False), strict=True):
+                metric.update(values, real=is_real)
+        kid_mean, kid_deviation = kid.compute()
+    return {
+        "fid": fid.compute().item(),
+        "kid": kid_mean.item(),
+        "kid_deviation": kid_deviation.item(),
+        "n": n,
+        "network_sha256": digest,
+    }
+
+
+class _Given(nn.Module):
+    """Features as they come, for metrics that would otherwise extract them twice."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n f"]:
+        return features
+
+
+@torch.no_grad()
+def _features(
+    net: torch.jit.ScriptModule, images: UInt8[Tensor, "n ch h w"], device: torch.device | str, name: str
+) -> Float[Tensor, "n f"]:
+    found = []
+    with tqdm(total=len(images), desc="Inception", unit="img", leave=False, disable=None) as bar:
+        for x in images.split(BATCH_SIZE):
+            try:
+                found.append(net(x.expand(-1, 3, -1, -1).to(device), return_features=True).cpu().float())
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())[-200:]
+                raise UserError(f"--inception: {name!r} does not take these images: {reason}") from None
+            bar.update(len(x))
+    return torch.cat(found)
