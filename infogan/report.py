@@ -209,7 +209,8 @@ class Table:
     def markdown(self) -> str:
         """Returns the table as GitHub reads it."""
         lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
-        return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(line)} |" for line in lines)])
+        escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+        return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(line)} |" for line in escaped)])
 
 
 def _cell(value: float | None, digits: int = 3) -> str:

@@ -171,6 +171,10 @@ class TestReport:
         assert {line.count("|") for line in lines[2:]} == {len(table.header) + 1}
         assert set(lines[3]) == set("| -:")
 
+    def test_a_bar_in_a_name_is_no_column_in_markdown(self):
+        table = report.Table("of |r|", ["run", "slant |r|"], [["a", "0.5"]])
+        assert table.markdown().splitlines()[2:] == [r"| run | slant \|r\| |", "| --- | ---: |", "| a | 0.5 |"]
+
     def test_what_differs_between_runs_is_said(self):
         assert report_notes(self.THREE) == []
         other = made_up("d", 0.5, 1.0, width=32)
