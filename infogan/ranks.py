@@ -61,6 +61,18 @@ def joined(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def leave() -> None:
+    """Ends a rank that torchrun started, at once and with code 0, after all of its work; else does nothing.
+
+    While Python takes such a process apart, torch's threads abort it now and then ("terminate called without an active
+    exception", one in ten on a CPU with torch 2.15), which torchrun takes for a failure.
+    """
+    if launcher() is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def launcher() -> str | None:
     """Returns what names the torchrun that started this rank, the same after it restarted its ranks; else None."""
     run_id = os.environ.get("TORCHELASTIC_RUN_ID")

@@ -16,12 +16,14 @@ def main() -> None:
     if config.dry_run and config.resume is None:
         print(describe(config))
         return
-    from infogan.trainer import resumed, train  # not before the flags are right: torch takes seconds
+    from infogan import ranks  # neither before the flags are right: torch takes seconds
+    from infogan.trainer import resumed, train
 
     if config.dry_run:
         print(describe(resumed(config, given)[1]))
         return
     train(config, given)
+    ranks.leave()
 
 
 if __name__ == "__main__":
