@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,55 @@ KID_SUBSET_SIZE = 1000  # at most; of 100 subsets
 LEAST_IMAGES = 2
 
 
+@dataclass(frozen=True)
+class InceptionReference:
+    """The network, and what it makes of real images: what samples are compared with.
+
+    Attributes:
+        net: the network.
+        file: where it came from.
+        sha256: of that file.
+        device: where it works.
+        real: features of real images, in random order.
+    """
+
+    net: torch.jit.ScriptModule
+    file: Path
+    sha256: str
+    device: torch.device | str
+    real: Float[Tensor, "m f"]
+
+
+def measure_inception_reference(
+    file: str | Path, real: UInt8[Tensor, "m ch h w"], device: torch.device | str = "cpu"
+) -> InceptionReference:
+    """Loads the network and returns what it makes of real images.
+
+    Args:
+        file: the TorchScript file; it is executed, so trust where it comes from.
+        real: real images, in random order.
+        device: where the network works.
+
+    Raises:
+        UserError: torchmetrics or the network is missing, or it is not such a file; images of other channels.
+    """
+    _torchmetrics()  # missing, it is to be noticed before minutes of work
+    file = Path(file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch would rather export, but the file is as it is
+            net = torch.jit.load(file, map_location=device).eval()
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"--inception: expected a TorchScript file of the network, got {str(file)!r}: {reason}"
+        ) from None
+    return InceptionReference(net, file, digest, device, _features(net, real, device, file))
+
+
 def inception_scores(
-    real: UInt8[Tensor, "m ch h w"],
-    samples: UInt8[Tensor, "n ch h w"],
-    network: str | Path,
-    device: torch.device | str = "cpu",
-    seed: int = 0,
+    samples: UInt8[Tensor, "n ch h w"], reference: InceptionReference, seed: int = 0
 ) -> dict[str, Any]:
     """Returns `fid`, and `kid` with its standard deviation over subsets, of samples against as many real images.
 
@@ -38,41 +82,24 @@ def inception_scores(
     are repeated to three channels.
 
     Args:
-        real: real images, in random order.
         samples: of G.
-        network: the TorchScript file; it is executed, so trust where it comes from.
-        device: where it works.
+        reference: the network and its real images.
         seed: of KID's subsets; no global random state is changed.
 
     Raises:
-        UserError: torchmetrics or the network is missing, or it is not such a file; images of other channels.
+        UserError: fewer than two images, or images that the network does not take.
     """
-    try:
-        from torchmetrics.image.fid import FrechetInceptionDistance
-        from torchmetrics.image.kid import KernelInceptionDistance
-    except ImportError:
-        raise UserError("--inception: needs torchmetrics: pip install torchmetrics") from None
-    path = Path(network)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch would rather export, but the file is as it is
-            net = torch.jit.load(path, map_location=device).eval()
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"--inception: expected a TorchScript file of the network, got {str(path)!r}: {reason}"
-        ) from None
-    n = min(len(real), len(samples))
+    n = min(len(reference.real), len(samples))
     if n < LEAST_IMAGES:
         raise UserError(f"--inception: expected at least {LEAST_IMAGES} images, got {n}")
-    features = [_features(net, images[:n], device, str(path)) for images in (real, samples)]
+    features = [reference.real[:n], _features(reference.net, samples[:n], reference.device, reference.file)]
     given = _Given(features[0].shape[1])
+    frechet_distance, kernel_distance = _torchmetrics()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that KID keeps its features, which are small
         torch.manual_seed(seed)
-        fid = FrechetInceptionDistance(feature=given)
-        kid = KernelInceptionDistance(feature=given, subset_size=min(KID_SUBSET_SIZE, n))
+        fid = frechet_distance(feature=given)
+        kid = kernel_distance(feature=given, subset_size=min(KID_SUBSET_SIZE, n))
         for metric in (fid, kid):
             for values, is_real in zip(features, (True, False), strict=True):
                 metric.update(values, real=is_real)
@@ -82,8 +109,17 @@ def inception_scores(
         "kid": kid_mean.item(),
         "kid_deviation": kid_deviation.item(),
         "n": n,
-        "network_sha256": digest,
+        "network_sha256": reference.sha256,
     }
+
+
+def _torchmetrics() -> tuple[Any, Any]:
+    try:
+        from torchmetrics.image.fid import FrechetInceptionDistance
+        from torchmetrics.image.kid import KernelInceptionDistance
+    except ImportError:
+        raise UserError("--inception: needs torchmetrics: pip install torchmetrics") from None
+    return FrechetInceptionDistance, KernelInceptionDistance
 
 
 class _Given(nn.Module):
@@ -99,7 +135,7 @@ class _Given(nn.Module):
 
 @torch.no_grad()
 def _features(
-    net: torch.jit.ScriptModule, images: UInt8[Tensor, "n ch h w"], device: torch.device | str, name: str
+    net: torch.jit.ScriptModule, images: UInt8[Tensor, "n ch h w"], device: torch.device | str, file: Path
 ) -> Float[Tensor, "n f"]:
     found = []
     with tqdm(total=len(images), desc="Inception", unit="img", leave=False, disable=None) as bar:
@@ -108,6 +144,6 @@ def _features(
                 found.append(net(x.expand(-1, 3, -1, -1).to(device), return_features=True).cpu().float())
             except RuntimeError as error:
                 reason = " ".join(str(error).split())[-200:]
-                raise UserError(f"--inception: {name!r} does not take these images: {reason}") from None
+                raise UserError(f"--inception: {str(file)!r} does not take these images: {reason}") from None
             bar.update(len(x))
     return torch.cat(found)

@@ -146,7 +146,7 @@ class CandidateQ(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.n_candidates = spec, n_candidates
-        sizes = [spec.q_slices[i].stop - spec.q_slices[i].start for i in spec.categorical]
+        sizes = [spec.codes[i].dim for i in spec.categorical]
         self.candidates = nn.ModuleList([nn.Linear(n_features, n_candidates * size) for size in sizes])
         self.overclusters = nn.Linear(n_features, n_overclusters) if n_overclusters else None
         n_continuous = spec.q_dim - sum(sizes)

@@ -15,7 +15,8 @@ from infogan.auxiliary import confusion_figure, factors_figure, save_png
 from infogan.datasets import load_scored_dataset
 from infogan.digits import ATTRIBUTES
 from infogan.errors import UserError
-from infogan.run import environment, write_atomically
+from infogan.inception import measure_inception_reference
+from infogan.run import environment, read_sessions, write_atomically
 from infogan.scoring import DIGIT_DATASETS, FreshQ, evaluate_nets, measure_reference
 from infogan.trainer import load_nets
 
@@ -56,6 +57,10 @@ def evaluate_checkpoint(
     dataset = load_scored_dataset(nets.config.dataset, data_dir)
     of_digits = dataset.name in DIGIT_DATASETS
     reference = measure_reference(dataset, n_samples, seed, device) if of_digits else None
+    inception_reference = None
+    if inception is not None:
+        order = torch.randperm(len(dataset.test_images), generator=torch.Generator().manual_seed(seed))
+        inception_reference = measure_inception_reference(inception, dataset.test_images[order[:n_samples]], device)
     models = {"infogan": nets}
     if nets.config.baseline:
         models["vanilla"] = load_nets(path, device, baseline=True)
@@ -74,7 +79,11 @@ def evaluate_checkpoint(
         "fresh_q": asdict(fresh_q),
         # Where one machine keeps its data says nothing of the run, and would differ in every report.
         "config": {name: value for name, value in nets.config.to_dict().items() if name != "data_dir"},
-        "trained": _sessions(path),
+        # Commands name folders of one machine.
+        "trained": [
+            {name: value for name, value in session.items() if name != "command"}
+            for session in read_sessions(path.absolute().parents[1])
+        ],
         "train_seconds": nets.seconds,
         "environment": environment(),
         **{
@@ -89,22 +98,12 @@ def evaluate_checkpoint(
                     n_samples,
                     seed,
                     fresh_q,
-                    inception,
+                    inception_reference,
                 ),
             }
             for model, model_nets in models.items()
         },
     }
-
-
-def _sessions(checkpoint: Path) -> list[dict[str, Any]]:
-    """Returns what the checkpoint's run was trained on, each session by itself; empty for a file of no run here."""
-    try:
-        sessions = json.loads((checkpoint.absolute().parents[1] / "environment.json").read_text())
-    except (OSError, ValueError):
-        return []
-    # Commands name folders of one machine.
-    return [{name: value for name, value in session.items() if name != "command"} for session in sessions]
 
 
 def evaluation_path(checkpoint: Path) -> Path:

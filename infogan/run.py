@@ -162,11 +162,7 @@ class Run:
     def save_config(self, values: dict[str, Any]) -> None:
         """Writes config.json, and adds what this process runs on to environment.json, which lists all of them."""
         self._write_json("config.json", values)
-        try:
-            sessions = json.loads((self.folder / "environment.json").read_text())
-        except (OSError, ValueError):  # none yet, or damaged: the run can go on without
-            sessions = []
-        self._write_json("environment.json", [*sessions, environment()])
+        self._write_json("environment.json", [*read_sessions(self.folder), environment()])
 
     def _write_json(self, name: str, values: Any) -> None:
         content = (json.dumps(values, indent=2) + "\n").encode()
@@ -341,6 +337,14 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def read_sessions(run_folder: Path) -> list[dict[str, Any]]:
+    """Returns what a run's environment.json lists; empty if there is none, or it is damaged: a run can do without."""
+    try:
+        return json.loads((run_folder / "environment.json").read_text())
+    except (OSError, ValueError):
+        return []
 
 
 def environment() -> dict[str, Any]:

@@ -17,7 +17,6 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ from infogan.evaluation import (
     partial_correlations,
     precision_recall_density_coverage,
 )
-from infogan.inception import inception_scores
+from infogan.inception import InceptionReference, inception_scores
 from infogan.latents import (
     log_q,
     posterior_categories,
@@ -154,7 +153,7 @@ def evaluate_nets(
     n_samples: int = 10_000,
     seed: int = 0,
     fresh_q: FreshQ | None = None,
-    inception: str | Path | None = None,
+    inception: InceptionReference | None = None,
 ) -> dict[str, Any]:
     """Returns every measure of one model, ready for JSON: numbers, lists and dictionaries, None where undefined.
 
@@ -164,10 +163,9 @@ def evaluate_nets(
     - `clustering`: of the test images by each categorical code; see `evaluation.Clustering`.
     - `factors`: what each continuous code controls, on test images, samples and sweeps; see `factor_scores`.
     - `quality`: of the samples, as the digit classifier sees them; see `quality_scores`.
+    - `inception`: Inception FID and KID of the samples, if its reference is given; see `inception.inception_scores`.
 
-    The last two are of digits alone.
-
-    - `inception`: Inception FID and KID of the samples, if the network is given; see `inception.inception_scores`.
+    Factors and quality are of digits alone.
 
     Args:
         generator: G; not changed.
@@ -178,7 +176,7 @@ def evaluate_nets(
         n_samples: fresh samples of G.
         seed: of all draws and of the fresh Q.
         fresh_q: the budget of the Q trained from scratch.
-        inception: file of the Inception network.
+        inception: the Inception network with real images of the same data set.
     """
     fresh_q = fresh_q or FreshQ()
     rng = torch.Generator().manual_seed(seed)
@@ -209,8 +207,7 @@ def evaluate_nets(
             scores["factors"] = factor_scores(generator, spec, q_on_test, samples, reference, rng)
         scores["quality"] = quality_scores(spec, samples, digits, reference)
     if inception is not None:
-        real = dataset.test_images[torch.randperm(len(dataset.test_images), generator=rng)]
-        scores["inception"] = inception_scores(real, samples.images, inception, _device(generator), seed)
+        scores["inception"] = inception_scores(samples.images, inception, seed)
     return scores
 
 

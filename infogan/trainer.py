@@ -92,6 +92,8 @@ class Trainer:
         self.generator_ema = copy.deepcopy(self.generator) if config.ema_decay else None
         self.batches = ShuffledBatches(images.to(self.device), config.batch_size, config.seed)
         self._latents_rng = torch.Generator(self.device).manual_seed(config.seed)
+        alteration = AffineRange(config.rotate, config.scale, config.shear, config.shift)
+        self._alteration = alteration if config.is_consistent else None
         self.step = 0
 
     @property
@@ -114,8 +116,11 @@ class Trainer:
         """
         batch = (self.batches.next(), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
         x_real, z, c = (ranks.share(part) for part in batch)
-        x_copy = self._altered(x_real) if self.config.is_consistent else None
-        if x_copy is not None:
+        x_copy = None
+        if self._alteration is not None:
+            # All ranks draw the maps of the whole batch.
+            affines = random_affines(self.config.batch_size, self._alteration, self._latents_rng)
+            x_copy = warp(x_real, ranks.share(affines))
             # Little by little, or G loses its way: it has to give its categories another meaning.
             ramp = (self.step - self.config.settle_step) / CATEGORY_RAMP_STEPS
             self._infogan.category_weight = min(max(ramp, 0.0), 1.0)
@@ -132,12 +137,6 @@ class Trainer:
             _move_average(self.generator_ema, self.generator, decay)
         self.step += 1
         return metrics
-
-    def _altered(self, x_real: Tensor) -> Tensor:
-        """Returns copies of real images, of which all ranks draw the same for the whole batch."""
-        config = self.config
-        range_ = AffineRange(config.rotate, config.scale, config.shear, config.shift)
-        return warp(x_real, ranks.share(random_affines(config.batch_size, range_, self._latents_rng)))
 
     def _named(self, losses: StepLosses) -> dict[str, Tensor]:
         names = self.spec.names

@@ -43,8 +43,10 @@ def parse_flags() -> argparse.Namespace:
         raise UserError(f"--inception: expected a file, got {str(flags.inception)!r}")
     if flags.report is None and flags.markdown is not None:
         raise UserError(f"--markdown: expected with --report, got {str(flags.markdown)!r} alone")
-    if flags.report is not None and (flags.run is not None or flags.json is not None):
-        raise UserError("--report: expected runs alone, got a run to evaluate or --json as well")
+    to_evaluate = {"a run": flags.run, "--json": flags.json, "--inception": flags.inception}
+    for name, value in to_evaluate.items():
+        if flags.report is not None and value is not None:
+            raise UserError(f"--report: expected evaluated runs alone, got {name} as well: {str(value)!r}")
     check_new_files(flags, "json", "markdown")
     return flags
 

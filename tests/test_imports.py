@@ -31,7 +31,7 @@ MAY_IMPORT = {
         *("auxiliary", "classifier", "datasets", "digits", "evaluation", "inception", "latents", "losses"),
         *("models", "runtime", "spec"),
     },
-    "report": {"auxiliary", "datasets", "digits", "errors", "run", "scoring", "trainer"},
+    "report": {"auxiliary", "datasets", "digits", "errors", "inception", "run", "scoring", "trainer"},
     "trainer": {
         *("affine", "auxiliary", "config", "datasets", "errors", "latents", "models", "ranks", "run", "runtime"),
         *("scoring", "spec", "steps"),

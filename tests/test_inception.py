@@ -7,7 +7,7 @@ from torch import nn
 
 from infogan import UserError
 from infogan.evaluation import frechet_distance
-from infogan.inception import inception_scores
+from infogan.inception import inception_scores, measure_inception_reference
 
 
 class PlainFeatures(nn.Module):
@@ -25,12 +25,16 @@ def network(tmp_path_factory):
     return path
 
 
+def scores(real, samples, network, seed=0):
+    return inception_scores(samples, measure_inception_reference(network, real), seed)
+
+
 def features(images):
     return PlainFeatures()(images.expand(-1, 3, -1, -1), return_features=True).numpy().astype(np.float64)
 
 
 def test_equal_images_have_no_distance(network, digits):
-    found = inception_scores(digits.test_images, digits.test_images, network)
+    found = scores(digits.test_images, digits.test_images, network)
     assert found["fid"] == pytest.approx(0, abs=1e-4)
     assert found["kid"] == pytest.approx(0, abs=3e-3)  # of subsets that are not the same
     assert found["n"] == 500
@@ -39,13 +43,13 @@ def test_equal_images_have_no_distance(network, digits):
 
 def test_fid_is_the_frechet_distance_of_the_features(network, digits):
     inverted = 255 - digits.test_images
-    found = inception_scores(digits.test_images, inverted, network)
+    found = scores(digits.test_images, inverted, network)
     assert found["fid"] == pytest.approx(frechet_distance(features(digits.test_images), features(inverted)), rel=1e-3)
     assert found["kid"] > 0.1
 
 
 def test_as_many_of_each_are_compared(network, digits):
-    found = inception_scores(digits.images[:60], digits.test_images, network)
+    found = scores(digits.images[:60], digits.test_images, network)
     assert found["n"] == 60
     assert found["fid"] == pytest.approx(
         frechet_distance(features(digits.images[:60]), features(digits.test_images[:60])), rel=1e-2, abs=1e-5
@@ -54,9 +58,7 @@ def test_as_many_of_each_are_compared(network, digits):
 
 def test_a_seed_fixes_it_and_the_global_state_stays(network, digits):
     state = torch.get_rng_state()
-    first, again, other = (
-        inception_scores(digits.images[:400], digits.test_images[:400], network, seed=seed) for seed in (0, 0, 1)
-    )
+    first, again, other = (scores(digits.images[:400], digits.test_images[:400], network, seed) for seed in (0, 0, 1))
     assert first == again
     assert torch.equal(torch.get_rng_state(), state)
     assert other["fid"] == first["fid"]
@@ -71,5 +73,5 @@ def test_what_is_no_network_is_refused_in_one_line(tmp_path, digits):
         ("linear.pt", "--inception: '.*linear.pt' does not take these images"),
     ):
         with pytest.raises(UserError, match=message) as error:
-            inception_scores(digits.test_images[:10], digits.test_images[:10], tmp_path / name)
+            measure_inception_reference(tmp_path / name, digits.test_images[:10])
         assert "\n" not in str(error.value)

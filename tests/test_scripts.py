@@ -50,7 +50,7 @@ def only_line(finished, code=2):
         (
             "evaluate.py",
             ["runs/a", "--report", "runs/b"],
-            "error: --report: expected runs alone, got a run to evaluate",
+            "error: --report: expected evaluated runs alone, got a run as well",
         ),
         ("evaluate.py", ["--json", "nowhere/x.json"], "error: --json: expected a file in a folder that exists, got"),
     ],
