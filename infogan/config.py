@@ -122,21 +122,21 @@ class TrainConfig:
         before=0.0,
         **_NOT_NEGATIVE,
     )
-    candidates: int = option(
-        8, "with --lambda-consistency: heads that compete for each categorical code", before=1, **_at_least(1)
-    )
     settle_step: int = option(
         600,
-        "with --lambda-consistency: the step after which the best candidate is Q's, and the category's L_I sets in, "
-        "over 500 steps",
+        "with --lambda-consistency: the step after which finer classes are grouped into categories, and the category's "
+        "L_I sets in, over 500 steps",
         before=0,
         **_at_least(0),
     )
     overclusters: int = option(
         50,
-        "with --lambda-consistency: finer classes, learned beside the categories (0: none)",
-        before=0,
-        **_at_least(0),
+        "with --lambda-consistency: finer classes that the categories of a code are made of",
+        before=50,
+        **_at_least(2),
+    )
+    overcluster_heads: int = option(
+        4, "with --lambda-consistency: heads of such classes, of which one becomes Q's", before=4, **_at_least(1)
     )
     rotate: float = option(20.0, "altered copies are turned by up to so many degrees", **_NOT_NEGATIVE)
     scale: float = option(0.1, "and widened and heightened by up to this share", **_FRACTION)
@@ -149,11 +149,11 @@ class TrainConfig:
     )
     lr_g: float = option(1e-3, "Adam's learning rate of G's update", **_POSITIVE)
     lr_d: float = option(4e-4, "Adam's learning rate of D's update", **_POSITIVE)
-    # The candidates' gradients reach the trunk tenfold sooner than D's if D's head is slower than they: D then stays
+    # These classes' gradients reach the trunk tenfold sooner than D's if D's head is slower than they: D then stays
     # blind for a thousand steps, and G learns nothing.
     lr_heads: float | None = option(
         2e-3,
-        "Adam's learning rate of the linear heads on the trunk: D's, and the candidates",
+        "Adam's learning rate of the linear heads on the trunk: D's, and the finer classes",
         none="lr-d",
         before=None,
         **_POSITIVE,
@@ -186,6 +186,12 @@ class TrainConfig:
         self.spec  # noqa: B018  the codes are checked by building them
         if self.is_consistent and self.mi_updates == "g":
             raise UserError("--lambda-consistency: expected 0 with --mi-updates g, since it trains Q in D's update")
+        if self.is_consistent and self.overclusters < (
+            most := max(self.spec.codes[i].dim for i in self.spec.categorical)
+        ):
+            raise UserError(
+                f"--overclusters: expected at least {most}, as many as a code's categories, got {self.overclusters}"
+            )
 
     @property
     def spec(self) -> LatentSpec:

@@ -86,15 +86,28 @@ def joint_assignments(logits_a: Float[Tensor, "n m k"], logits_b: Float[Tensor, 
     return (joint + joint.transpose(1, 2)) / 2
 
 
-def pointwise_information(joint: Float[Tensor, "m k k"]) -> Float[Tensor, "m k k"]:
+def pointwise_information(joint: Float[Tensor, "*m k l"]) -> Float[Tensor, "*m k l"]:
     """Returns log p(a, b) / p(a) p(b) in nats; up to a constant it is the gradient of `information`."""
     joint = joint.clamp_min(torch.finfo(joint.dtype).tiny)  # 0 log 0 = 0
-    return joint.log() - joint.sum(dim=2, keepdim=True).log() - joint.sum(dim=1, keepdim=True).log()
+    return joint.log() - joint.sum(dim=-1, keepdim=True).log() - joint.sum(dim=-2, keepdim=True).log()
 
 
-def information(joint: Float[Tensor, "m k k"]) -> Float[Tensor, " m"]:
+def information(joint: Float[Tensor, "*m k l"]) -> Float[Tensor, "*m"]:
     """Returns the mutual information in nats of the two variables of a joint distribution, to be maximised.
 
     From 0, if they are independent, to ln k, if each tells the other and all k are equally frequent.
     """
-    return (joint * pointwise_information(joint)).sum(dim=(1, 2))
+    return (joint * pointwise_information(joint)).sum(dim=(-2, -1))
+
+
+def smoothed_information(joint: Float[Tensor, "*m k l"], average: Float[Tensor, "*m k l"]) -> Float[Tensor, "*m"]:
+    """Returns a term whose gradient is that of `information`, taken at an average of the joint distribution.
+
+    A batch alone has some classes too often by chance, and a term that takes that for an imbalance moves images to
+    wrong ones.
+
+    Args:
+        joint: of a batch.
+        average: of many; no gradient flows through it.
+    """
+    return (joint * pointwise_information(average)).sum(dim=(-2, -1))

@@ -7,7 +7,7 @@ and the two outer layers with the image, so that images of any size and number o
     D: x -> 4×4 conv w -> 4×4 conv 2w -> FC 16w = features -> d_head: FC 1                (lReLU, BatchNorm)
                                                            -> q_head: FC 2w -> FC q
 
-`CandidateQ` is another q_head, for categories that are also learned from real images.
+`OverclusteredQ` is another q_head, for categories that are also learned from real images.
 
 Axes: n batch, c h w image, z noise, q columns of Q's output. Images are NCHW in [-1, 1].
 """
@@ -15,10 +15,12 @@ Axes: n batch, c h w image, z noise, q columns of Q's output. Images are NCHW in
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from infogan.errors import UserError
+from infogan.grouping import group_classes, grouped
+from infogan.losses import information
 from infogan.spec import LatentSpec
 
 ImageShape = tuple[int, int, int]  # channels, height, width in pixels
@@ -68,8 +70,8 @@ class Discriminator(nn.Module):
         spec: the latents.
         image_shape: of x.
         width: w.
-        n_candidates: if not 0, q_head is a `CandidateQ` with so many candidates.
-        n_overclusters: classes of its over-clustering head.
+        n_overclusters: if not 0, q_head is an `OverclusteredQ` with so many classes in a head.
+        n_overcluster_heads: its heads for each categorical code.
     """
 
     def __init__(
@@ -77,8 +79,8 @@ class Discriminator(nn.Module):
         spec: LatentSpec,
         image_shape: ImageShape = (1, 28, 28),
         width: int = 64,
-        n_candidates: int = 0,
         n_overclusters: int = 0,
+        n_overcluster_heads: int = 1,
     ) -> None:
         super().__init__()
         _check_image_shape(image_shape)
@@ -96,8 +98,8 @@ class Discriminator(nn.Module):
             nn.LeakyReLU(LEAK, inplace=True),
         )
         self.d_head = nn.Sequential(nn.Linear(n_features, 1), nn.Flatten(0))
-        if n_candidates:
-            self.q_head = CandidateQ(spec, n_features, 2 * width, n_candidates, n_overclusters)
+        if n_overclusters:
+            self.q_head = OverclusteredQ(spec, n_features, 2 * width, n_overclusters, n_overcluster_heads)
         else:
             self.q_head = _hidden_layer_head(n_features, 2 * width, spec.q_dim)
         self.apply(_initialise)
@@ -117,69 +119,87 @@ def _hidden_layer_head(n_features: int, n_hidden: int, n_outputs: int) -> nn.Seq
     )
 
 
-class CandidateQ(nn.Module):
-    """A q_head with several candidates for each categorical code, of which the best so far speaks for Q.
+class OverclusteredQ(nn.Module):
+    """A q_head whose categories are groups of finer classes.
 
-    Candidates are linear on the trunk's features: where they learn from real images too (`losses.information`), that
-    is several times faster than through a hidden layer. They differ by their random start alone, and a few of them
-    put two kinds of images into one category for good. Continuous codes have the paper's hidden layer.
+    The classes are linear on the trunk's features: where they learn from real images too (`losses.information`), that
+    is several times faster than through a hidden layer. Ten categories learned in this way put two kinds of images
+    into one for good more often than not; 50 classes seldom do, and it is then found out which of them belong
+    together. Each categorical code has several heads of such classes, alike but for their random start, of which one
+    speaks for Q. Continuous codes have the paper's hidden layer.
 
     Args:
         spec: the latents.
         n_features: of the trunk.
         n_hidden: of the hidden layer.
-        n_candidates: for each categorical code.
-        n_overclusters: classes of one more linear head, which is no part of Q's output; 0 for none.
+        n_classes: of each head; at least as many as any code has categories.
+        n_heads: for each categorical code.
 
     Attributes:
-        candidates: for each categorical code a linear map to the logits of all its candidates.
-        overclusters: the logits of the finer classes.
-        scores: for each categorical code and candidate, how good it has been; the first of the best is Q's.
-        overclusters_joint: as `joints`, of the finer classes.
+        classes: the logits of all heads' classes, or None without a categorical code.
+        joints: running averages of the joint distributions of the classes of images and copies.
+        heads: of each categorical code, the head that speaks for Q.
+        groups: of each categorical code and class of that head, the category.
     """
 
-    scores: Float[Tensor, "categorical candidates"]
-    overclusters_joint: Float[Tensor, "1 k k"]
+    joints: Float[Tensor, "categorical heads k k"]
+    heads: Int[Tensor, " categorical"]
+    groups: Int[Tensor, "categorical k"]
 
-    def __init__(
-        self, spec: LatentSpec, n_features: int, n_hidden: int, n_candidates: int, n_overclusters: int
-    ) -> None:
+    def __init__(self, spec: LatentSpec, n_features: int, n_hidden: int, n_classes: int, n_heads: int) -> None:
         super().__init__()
-        self.spec, self.n_candidates = spec, n_candidates
-        sizes = [spec.codes[i].dim for i in spec.categorical]
-        self.candidates = nn.ModuleList([nn.Linear(n_features, n_candidates * size) for size in sizes])
-        self.overclusters = nn.Linear(n_features, n_overclusters) if n_overclusters else None
-        n_continuous = spec.q_dim - sum(sizes)
+        self.spec, self.n_classes, self.n_heads = spec, n_classes, n_heads
+        self.sizes = [spec.codes[i].dim for i in spec.categorical]
+        n_codes = len(self.sizes)
+        self.classes = nn.Linear(n_features, n_codes * n_heads * n_classes) if n_codes else None
+        n_continuous = spec.q_dim - sum(self.sizes)
         self.continuous = _hidden_layer_head(n_features, n_hidden, n_continuous) if n_continuous else None
-        self.register_buffer("scores", torch.zeros(len(sizes), n_candidates))
-        for i, size in enumerate(sizes):
-            self.register_buffer(f"joint_{i}", torch.full((n_candidates, size, size), size**-2.0))
-        if n_overclusters:
-            uniform = torch.full((1, n_overclusters, n_overclusters), n_overclusters**-2.0)
-            self.register_buffer("overclusters_joint", uniform)
+        self.register_buffer("joints", torch.full((n_codes, n_heads, n_classes, n_classes), n_classes**-2.0))
+        self.register_buffer("heads", torch.zeros(n_codes, dtype=torch.long))
+        # Some groups, until it is known which.
+        groups = [torch.arange(n_classes) % size for size in self.sizes]
+        self.register_buffer("groups", torch.stack(groups) if groups else torch.zeros(0, n_classes, dtype=torch.long))
 
-    @property
-    def joints(self) -> list[Float[Tensor, "m k k"]]:
-        """For each categorical code, the joint distributions of its candidates' categories of images and copies."""
-        return [self.get_buffer(f"joint_{i}") for i in range(len(self.candidates))]
-
-    def candidate_logits(self, features: Float[Tensor, "n features"]) -> list[Float[Tensor, "n m _"]]:
-        """Returns the logits of all m candidates of each categorical code."""
-        return [head(features).unflatten(1, (self.n_candidates, -1)) for head in self.candidates]
+    def class_logits(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n categorical heads k"]:
+        """Returns the logits of all heads' classes."""
+        assert self.classes is not None
+        return self.classes(features).unflatten(1, (-1, self.n_heads, self.n_classes))
 
     def forward(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n q"]:
-        """Returns the parameters of Q(c|x), by the best candidate of each categorical code."""
-        best = self.scores.argmax(dim=1, keepdim=True)
-        candidates = zip(self.candidate_logits(features), best, strict=True)
-        params = {
-            i: logits.index_select(1, chosen).squeeze(1)
-            for i, (logits, chosen) in zip(self.spec.categorical, candidates, strict=True)
-        }
+        """Returns the parameters of Q(c|x); a category is as probable as its classes together."""
+        params = {}
+        if self.classes is not None:
+            for i, size, logits, head, groups in zip(
+                self.spec.categorical,
+                self.sizes,
+                self.class_logits(features).unbind(1),
+                self.heads.split(1),
+                self.groups,
+                strict=True,
+            ):
+                of_others = groups != torch.arange(size, device=groups.device).unsqueeze(1)
+                params[i] = logits.index_select(1, head).masked_fill(of_others, -torch.inf).logsumexp(dim=2)
         if self.continuous is not None:
             params |= zip(
                 self.spec.continuous, self.continuous(features).chunk(len(self.spec.continuous), dim=1), strict=True
             )
         return torch.cat([params[i] for i in range(len(self.spec.codes))], dim=1)
+
+    def settle(self) -> None:
+        """Groups the classes of each head into categories, and lets the head speak for Q that then tells most."""
+        for i, size in enumerate(self.sizes):
+            groups = torch.stack([group_classes(joint, size) for joint in self.joints[i]]).to(self.groups.device)
+            found = torch.stack([grouped(*of_head, size) for of_head in zip(self.joints[i], groups, strict=True)])
+            best = information(found).argmax()
+            self.heads[i], self.groups[i] = best, groups[best]
+
+    def of_categories(self, joints: Float[Tensor, "categorical heads k k"]) -> list[Float[Tensor, "1 g g"]]:
+        """Returns the joint distribution of each code's categories, from those of all heads' classes."""
+        chosen = (joint.index_select(0, head) for joint, head in zip(joints, self.heads.split(1), strict=True))
+        return [
+            grouped(joint.squeeze(0), groups, size).unsqueeze(0)
+            for joint, groups, size in zip(chosen, self.groups, self.sizes, strict=True)
+        ]
 
 
 class _FlattenChannelsLast(nn.Module):

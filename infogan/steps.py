@@ -8,7 +8,7 @@
 | G      | stays                                   | loss_g, and -λ·L_I unless `probe`    |
 
 With λ_consistency, the D update also trains trunk and q_head on real images and altered copies of them: see
-`losses.information`. Until the candidates for the categories have settled, the L_I of these codes has no weight.
+`losses.information`. Until their classes are grouped into categories, the L_I of these codes has no weight.
 
 `probe` is the vanilla GAN: a Q head of the same size learns, with the same budget, on features detached from
 the trunk, so that it moves neither D nor G, and its L_I is an honest estimate rather than a random head's.
@@ -34,15 +34,14 @@ from infogan.losses import (
     information,
     joint_assignments,
     mutual_information_lower_bound,
-    pointwise_information,
+    smoothed_information,
 )
-from infogan.models import CandidateQ, Discriminator, Generator
+from infogan.models import Discriminator, Generator, OverclusteredQ
 from infogan.ranks import average, mean_over_ranks
 from infogan.spec import Categorical, LatentSpec
 
 MiUpdates = Literal["both", "g", "probe"]
-JOINT_UPDATE = 0.1  # of the joint distribution of the categories of images and copies: an average over some 10 steps
-SCORE_UPDATE = 0.02  # of a candidate's score: an average over some 50
+JOINT_UPDATE = 0.02  # of the joint distributions of classes of images and copies: an average over some 50 steps
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class StepLosses:
         loss_d: D's GAN loss, before its update, without L_I.
         loss_g: G's GAN loss, after D's update, without L_I.
         mi_nats: L_I of each code, before the update that trains Q: on images that Q has not learned from yet.
-        consistency_nats: of each categorical code, what Q's category of a real image says of that of its copy; None
+        consistency_nats: of each categorical code, what the class of a real image says of that of its copy; None
             without copies.
     """
 
@@ -73,8 +72,7 @@ class AdversarialStep:
         mi_updates: which update carries L_I; see the table above.
 
     Attributes:
-        category_weight: the share of lambda_cat that is in force. At 0 the candidates for the categories compete;
-            above it the best so far are Q's for good.
+        category_weight: the share of lambda_cat that is in force; 0 until Q's classes are grouped into categories.
     """
 
     def __init__(
@@ -122,7 +120,7 @@ class AdversarialStep:
             x_real: real images.
             z: noise.
             c: codes.
-            x_copy: altered copies of the real images, for the consistency term; Q is a `CandidateQ` then.
+            x_copy: altered copies of the real images, for the consistency term; Q is an `OverclusteredQ` then.
 
         Raises:
             NonFiniteLossError: before the update that the loss would have made.
@@ -165,29 +163,28 @@ class AdversarialStep:
     def _consistency(
         self, features_real: Float[Tensor, "n f"], features_copy: Float[Tensor, "n f"]
     ) -> tuple[Float[Tensor, " categorical"], Float[Tensor, ""]]:
-        """Returns the consistency of each categorical code's best candidate, detached, and the term to be maximised.
+        """Returns the consistency of each categorical code's classes, detached, and the term to be maximised.
 
-        The term is the sum over the categorical codes, of the mean over their candidates or, once settled, of the best
-        alone; and the information that the finer classes of the over-clustering head hold, whose only use is to keep
-        the trunk from merging kinds of images that the categories may yet need to tell apart.
+        The term is the sum over the categorical codes of the information that a class of an image holds of its
+        copy's, in the mean of the heads, and once settled also of that which a category holds.
         """
-        q_head, settled = self.discriminator.q_head, self.category_weight > 0
-        assert isinstance(q_head, CandidateQ)
-        candidates = zip(
-            q_head.candidate_logits(features_real), q_head.candidate_logits(features_copy), q_head.joints, strict=True
-        )
-        # What gets the candidates going is the chance of single batches.
-        update = JOINT_UPDATE if settled else 1.0
-        terms = torch.stack([_smoothed_information(*of_code, update) for of_code in candidates])
-        found = torch.stack([information(joint) for joint in q_head.joints])
-        if not settled:
-            q_head.scores.lerp_(found, SCORE_UPDATE)
-        best = q_head.scores.argmax(dim=1, keepdim=True)
-        term = terms.gather(1, best).sum() if settled else terms.mean(dim=1).sum()
-        if q_head.overclusters is not None:
-            fine = [q_head.overclusters(features).unsqueeze(1) for features in (features_real, features_copy)]
-            term = term + _smoothed_information(fine[0], fine[1], q_head.overclusters_joint, update).sum()
-        return found.gather(1, best).squeeze(1), term
+        q_head = self.discriminator.q_head
+        assert isinstance(q_head, OverclusteredQ)
+        logits = [q_head.class_logits(features).flatten(1, 2) for features in (features_real, features_copy)]
+        of_batch = mean_over_ranks(joint_assignments(logits[0], logits[1])).unflatten(0, q_head.joints.shape[:2])
+        q_head.joints.lerp_(of_batch.detach(), JOINT_UPDATE)
+        found = information(q_head.joints).amax(dim=1)
+        if self.category_weight == 0:
+            # What gets the classes going is the chance of single batches.
+            return found, information(of_batch).mean(dim=1).sum()
+        term = smoothed_information(of_batch, q_head.joints).mean(dim=1).sum()
+        of_categories = zip(q_head.of_categories(of_batch), q_head.of_categories(q_head.joints), strict=True)
+        return found, term + torch.cat([smoothed_information(*pair) for pair in of_categories]).sum()
+
+    def settle(self) -> None:
+        """Finds out which of Q's classes are one category: from now on, these learn too."""
+        assert isinstance(self.discriminator.q_head, OverclusteredQ)
+        self.discriminator.q_head.settle()
 
     def update_generator(
         self, x_fake: Float[Tensor, "n ch h w"], c: Float[Tensor, "n c"]
@@ -221,30 +218,11 @@ class AdversarialStep:
     _PARTS = ("generator", "discriminator", "opt_g", "opt_d")
 
 
-def _smoothed_information(
-    logits_real: Float[Tensor, "n m k"],
-    logits_copy: Float[Tensor, "n m k"],
-    joint: Float[Tensor, "m k k"],
-    update: float,
-) -> Float[Tensor, " m"]:
-    """Returns a term whose gradient is that of `information`, taken at a running average of the joint distribution.
-
-    A batch alone has some classes too often by chance, and a term that takes that for an imbalance moves images to
-    wrong ones. The average, `joint`, is moved on in place, by the share `update`.
-    """
-    of_batch = mean_over_ranks(joint_assignments(logits_real, logits_copy))
-    joint.lerp_(of_batch.detach(), update)
-    return (of_batch * pointwise_information(joint)).sum(dim=(1, 2))
-
-
 def _split_q(q_head: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Returns Q's parameters that are linear on the trunk and learn from real images too, and all others."""
-    if not isinstance(q_head, CandidateQ):
-        return [], [*q_head.parameters()]
-    linear = [*q_head.candidates.parameters()]
-    if q_head.overclusters is not None:
-        linear += q_head.overclusters.parameters()
-    return linear, [] if q_head.continuous is None else [*q_head.continuous.parameters()]
+    linear = [*q_head.classes.parameters()] if isinstance(q_head, OverclusteredQ) and q_head.classes is not None else []
+    known = {id(parameter) for parameter in linear}
+    return linear, [parameter for parameter in q_head.parameters() if id(parameter) not in known]
 
 
 def code_weights(spec: LatentSpec, lambda_cat: float, lambda_cont: float) -> Float[Tensor, " i"]:

@@ -121,6 +121,8 @@ class Trainer:
             # All ranks draw the maps of the whole batch.
             affines = random_affines(self.config.batch_size, self._alteration, self._latents_rng)
             x_copy = warp(x_real, ranks.share(affines))
+            if self.step == self.config.settle_step:
+                self._infogan.settle()
             # Little by little, or G loses its way: it has to give its categories another meaning.
             ramp = (self.step - self.config.settle_step) / CATEGORY_RAMP_STEPS
             self._infogan.category_weight = min(max(ramp, 0.0), 1.0)
@@ -199,8 +201,8 @@ class Trainer:
 
 
 def _make_discriminator(config: TrainConfig, image_shape: ImageShape) -> Discriminator:
-    n_candidates, n_overclusters = (config.candidates, config.overclusters) if config.is_consistent else (0, 0)
-    return Discriminator(config.spec, image_shape, config.width, n_candidates, n_overclusters)
+    n_overclusters = config.overclusters if config.is_consistent else 0
+    return Discriminator(config.spec, image_shape, config.width, n_overclusters, config.overcluster_heads)
 
 
 @torch.no_grad()

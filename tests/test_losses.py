@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infogan import LatentSpec, discriminator_loss, generator_loss, mutual_information_lower_bound, sample_prior
-from infogan.losses import information, joint_assignments, pointwise_information
+from infogan.losses import information, joint_assignments, pointwise_information, smoothed_information
 
 LN10 = math.log(10)
 
@@ -164,3 +164,27 @@ class TestInformation:
         joint = (joint / joint.sum(dim=(1, 2), keepdim=True)).requires_grad_()
         (gradient,) = torch.autograd.grad(information(joint).sum(), joint)
         torch.testing.assert_close(gradient, pointwise_information(joint) - 1, atol=1e-5, rtol=1e-4)
+
+    def test_at_the_batch_s_own_average_the_smoothed_term_and_its_gradient_are_the_information_s(self):
+        logits = torch.randn(2, 16, 3, 10, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        joint = joint_assignments(*logits)
+        value = smoothed_information(joint, joint.detach())
+        (found,) = torch.autograd.grad(value.sum(), logits, retain_graph=True)
+        exact = information(joint)
+        (wanted,) = torch.autograd.grad(exact.sum(), logits)
+        torch.testing.assert_close(value, exact)
+        torch.testing.assert_close(found, wanted)
+
+    def test_smoothed_an_imbalance_of_one_batch_alone_is_forgiven(self):
+        """Where classes are even in the long run, an uneven batch of certain images moves nothing to rarer classes."""
+        logits = (4.0 * torch.eye(2)[[0, 0, 0, 1]].unsqueeze(1)).requires_grad_()
+
+        def pull_to_the_rarer_class(average):
+            value = smoothed_information(joint_assignments(logits, logits), average)
+            (gradient,) = torch.autograd.grad(value.sum(), logits)
+            return gradient[0, 0, 1] - gradient[3, 0, 0]
+
+        uneven = joint_assignments(logits, logits).detach()
+        even = 0.02 * uneven + 0.98 * torch.eye(2).div(2)
+        # Of a class that always comes three times as often the images are pulled away, to the other.
+        assert pull_to_the_rarer_class(uneven) > 3 * abs(pull_to_the_rarer_class(even))

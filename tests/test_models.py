@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from infogan import Discriminator, Generator, LatentSpec, UserError, sample_prior
-from infogan.models import CandidateQ
+from infogan.models import OverclusteredQ
 
 
 def nets(codes="cat10,uniform,uniform", image_shape=(1, 28, 28), width=4):
@@ -74,44 +74,63 @@ def test_an_image_too_small_is_refused():
         nets(image_shape=(1, 7, 28))
 
 
-class TestCandidateQ:
-    def head(self, codes="uniform,cat4,gaussian,cat3", q_std=None, n_overclusters=6):
+class TestOverclusteredQ:
+    def head(self, codes="uniform,cat4,gaussian,cat3", q_std=None):
         torch.manual_seed(0)
         spec = LatentSpec.parse(codes, q_std=q_std)
-        net = Discriminator(spec, width=4, n_candidates=5, n_overclusters=n_overclusters).eval()
-        assert isinstance(net.q_head, CandidateQ)
+        net = Discriminator(spec, width=4, n_overclusters=6, n_overcluster_heads=5).eval()
+        assert isinstance(net.q_head, OverclusteredQ)
         return spec, net.q_head, torch.randn(7, 64)
 
     @pytest.mark.parametrize("q_std", [None, 1.0])
-    def test_each_code_has_its_columns(self, q_std):
+    def test_a_category_is_as_probable_as_its_classes_together(self, q_std):
         spec, q_head, features = self.head(q_std=q_std)
-        q_head.scores[:] = torch.tensor([[0.0, 1, 3, 2, 0], [0, 0, 0, 0, 1]])
+        q_head.heads[:] = torch.tensor([2, 4])
+        q_head.groups[:] = torch.tensor([[0, 1, 2, 3, 3, 0], [2, 2, 2, 1, 0, 0]])
         q_params = q_head(features)
         assert q_params.shape == (7, spec.q_dim)
-        logits = q_head.candidate_logits(features)
-        assert [list(values.shape) for values in logits] == [[7, 5, 4], [7, 5, 3]]
-        assert torch.equal(q_params[:, spec.q_slices[1]], logits[0][:, 2])
-        assert torch.equal(q_params[:, spec.q_slices[3]], logits[1][:, 4])
+        logits = q_head.class_logits(features)
+        assert logits.shape == (7, 2, 5, 6)
+        first, second = logits[:, 0, 2].softmax(dim=1), logits[:, 1, 4].softmax(dim=1)
+        wanted = torch.stack([first[:, 0] + first[:, 5], first[:, 1], first[:, 2], first[:, 3] + first[:, 4]], dim=1)
+        torch.testing.assert_close(q_params[:, spec.q_slices[1]].softmax(dim=1), wanted)
+        wanted = torch.stack([second[:, 4] + second[:, 5], second[:, 3], second[:, :3].sum(dim=1)], dim=1)
+        torch.testing.assert_close(q_params[:, spec.q_slices[3]].softmax(dim=1), wanted)
         continuous = torch.cat([q_params[:, spec.q_slices[i]] for i in (0, 2)], dim=1)
         assert torch.equal(continuous, q_head.continuous(features))
 
-    def test_before_any_score_it_is_the_first(self):
-        _, q_head, features = self.head("cat4")
-        assert torch.equal(q_head(features), q_head.candidate_logits(features)[0][:, 0])
+    def test_settling_takes_the_head_that_tells_most_and_its_groups(self):
+        _, q_head, _ = self.head("cat3,uniform,cat2")
+        eye = torch.eye(6) / 6
+        q_head.joints[0, 3] = 0.7 * eye + 0.3 * eye[[1, 0, 3, 2, 5, 4]]
+        q_head.joints[1, 1] = 0.7 * eye + 0.3 * eye[[3, 4, 5, 0, 1, 2]]
+        q_head.joints[1, 0] = (q_head.joints[1, 1] + 1 / 36) / 2
+        q_head.settle()
+        assert q_head.heads.tolist() == [3, 1]
+        a, b = (groups.tolist() for groups in q_head.groups)
+        assert a[0] == a[1] != a[2] == a[3] != a[4] == a[5] != a[0]
+        assert (b[0], b[1], b[2]) == (b[3], b[4], b[5])
+        assert set(b) == {0, 1}
+        first, second = q_head.of_categories(q_head.joints)
+        torch.testing.assert_close(first, torch.eye(3).unsqueeze(0) / 3)
+        assert second.shape == (1, 2, 2)
 
-    def test_candidates_start_apart(self):
+    def test_heads_start_apart(self):
         _, q_head, features = self.head("cat4")
-        logits = q_head.candidate_logits(features)[0]
+        logits = q_head.class_logits(features)[:, 0]
         assert (logits[:, :1] - logits[:, 1:]).abs().amax(dim=(0, 2)).min() > 0.01
 
-    def test_the_best_is_kept_with_the_weights(self):
+    def test_what_was_settled_is_kept_with_the_weights(self):
         _, q_head, features = self.head("cat4")
-        q_head.scores[0, 3] = 1
+        before = q_head(features)
+        q_head.heads[0], q_head.groups[0] = 3, torch.tensor([3, 3, 2, 2, 1, 0])
         _, other, _ = self.head("cat4")
         other.load_state_dict(q_head.state_dict())
-        assert torch.equal(other(features), q_head.candidate_logits(features)[0][:, 3])
+        assert torch.equal(other(features), q_head(features))
+        assert not torch.equal(other(features), before)
 
-    def test_it_needs_no_categories_and_no_overclusters(self):
-        _, q_head, features = self.head("uniform,gaussian", n_overclusters=0)
-        assert q_head.overclusters is None
+    def test_it_needs_no_categories(self):
+        _, q_head, features = self.head("uniform,gaussian")
+        assert q_head.classes is None
         assert torch.equal(q_head(features), q_head.continuous(features))
+        q_head.settle()

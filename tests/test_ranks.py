@@ -32,8 +32,6 @@ SMALL = (
     "cpu",
     "--log-every",
     1,
-    "--candidates",
-    1,
 )
 # Threads of one process would only wait for those of the other.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -85,11 +83,8 @@ def assert_same_losses(rows: list[dict], expected: list[dict], tolerance: float)
 
 @pytest.fixture
 def one_rank(digits):
-    """A trainer on one rank, of the configuration that `train` gives to torchrun.
-
-    It has but one candidate for the category: which of several is ahead, rounding decides in the first steps.
-    """
-    config = TrainConfig(dataset="mnist5k", width=8, batch_size=64, device="cpu", log_every=1, candidates=1)
+    """A trainer on one rank, of the configuration that `train` gives to torchrun."""
+    config = TrainConfig(dataset="mnist5k", width=8, batch_size=64, device="cpu", log_every=1)
     return lambda: Trainer(config, digits.images)
 
 

@@ -11,7 +11,7 @@ import torch
 from conftest import small_config
 
 from infogan import NonFiniteLossError, TrainConfig, Trainer, UserError, load_nets, sample_prior, train, trainer
-from infogan.models import CandidateQ
+from infogan.models import OverclusteredQ
 from infogan.run import Run, load_checkpoint
 from infogan.scoring import quick_scores
 
@@ -119,22 +119,22 @@ def test_a_trainer_resumes_in_memory_too(small, digits, mi_updates, ema_decay):
 def test_the_category_is_settled_in_time_and_sets_in_little_by_little(small, digits, monkeypatch):
     monkeypatch.setattr(trainer, "CATEGORY_RAMP_STEPS", 2)
     training = Trainer(small(settle_step=2), digits.images)
-    scores, weights = [], []
+    groups, weights = [], []
     for _ in range(6):
         metrics = training.train_step()
-        assert 0 <= metrics["consistency_c1"] <= math.log(10)
-        scores.append(training.discriminator.q_head.scores.clone())
+        assert 0 <= metrics["consistency_c1"] <= math.log(training.config.overclusters)
+        groups.append(training.discriminator.q_head.groups.clone())
         weights.append(training._infogan.lambdas.tolist())
     cont = training.config.lambda_cont
     assert weights == [[w, cont, cont] for w in (0, 0, 0, 0.5, 1, 1)]
-    changed = [not torch.equal(a, b) for a, b in itertools.pairwise(scores)]
-    assert changed == [True, True, False, False, False]
+    changed = [not torch.equal(a, b) for a, b in itertools.pairwise(groups)]
+    assert changed == [False, True, False, False, False]
 
 
-def test_without_the_term_there_is_neither_copy_nor_candidate(small, digits):
+def test_without_the_term_there_is_neither_copy_nor_finer_class(small, digits):
     training = Trainer(small(lambda_consistency=0.0, settle_step=100), digits.images)
     assert "consistency_c1" not in training.train_step()
-    assert not isinstance(training.discriminator.q_head, CandidateQ)
+    assert not isinstance(training.discriminator.q_head, OverclusteredQ)
     assert training._infogan.lambdas.tolist() == [1.0, 1.0, 1.0]
 
 
