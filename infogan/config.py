@@ -123,7 +123,7 @@ class TrainConfig:
         **_NOT_NEGATIVE,
     )
     settle_step: int = option(
-        600,
+        500,
         "with --lambda-consistency: the step after which finer classes are grouped into categories, and the category's "
         "L_I sets in, over 500 steps",
         before=0,
@@ -157,6 +157,13 @@ class TrainConfig:
         none="lr-d",
         before=None,
         **_POSITIVE,
+    )
+    lr_decay: float = option(
+        0.5,
+        "all learning rates fall to 0 on a line over this last share of the steps; 0: they stay",
+        before=0.0,
+        check=lambda value: 0 <= value <= 1,
+        allowed="a number in [0, 1]",
     )
     beta1: float = option(0.5, "Adam's decay of the mean gradient", **_FRACTION)
     beta2: float = option(0.999, "Adam's decay of the squared gradient", **_FRACTION)
@@ -283,6 +290,7 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "lr_g": (1e-3, "paper, appendix C"),
         "lr_d": (2e-4, "paper, appendix C"),
         "lr_heads": (None, "paper: the discriminator has one rate"),
+        "lr_decay": (0.0, "paper: fixed rates"),
         "beta1": (0.5, "authors' code"),
         "beta2": (0.999, "authors' code: Adam's default"),
         "ema_decay": (0.0, "no averaging in the paper"),

@@ -99,6 +99,13 @@ class AdversarialStep:
         betas = (config.beta1, config.beta2)
         self.opt_d = torch.optim.Adam(d_groups, betas=betas, fused=True)
         self.opt_g = torch.optim.Adam(g_groups, betas=betas, fused=True)
+        for group in (*self.opt_d.param_groups, *self.opt_g.param_groups):
+            group["full_lr"] = group["lr"]
+
+    def scale_rates(self, share: float) -> None:
+        """Sets all learning rates to a share of what the configuration says."""
+        for group in (*self.opt_d.param_groups, *self.opt_g.param_groups):
+            group["lr"] = share * group["full_lr"]
 
     @property
     def lambdas(self) -> Float[Tensor, " i"]:

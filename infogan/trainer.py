@@ -61,6 +61,7 @@ class Trainer:
         discriminator: D and Q.
         generator_ema: the average of G's weights, or None if `config.ema_decay` is 0.
         step: steps taken.
+        total_steps: of the whole run, which `config.lr_decay` is a share of.
 
     Raises:
         UserError: images of another type or shape, fewer than a batch, or too small; a device that is not there.
@@ -94,6 +95,8 @@ class Trainer:
         self._latents_rng = torch.Generator(self.device).manual_seed(config.seed)
         alteration = AffineRange(config.rotate, config.scale, config.shear, config.shift)
         self._alteration = alteration if config.is_consistent else None
+        epochs = config.epochs
+        self.total_steps = config.steps if epochs is None else epochs * self.batches.per_epoch
         self.step = 0
 
     @property
@@ -114,6 +117,8 @@ class Trainer:
         Raises:
             NonFiniteLossError: before the update that the loss would have made.
         """
+        for step in filter(None, (self._infogan, self._vanilla)):
+            step.scale_rates(self._rate)
         batch = (self.batches.next(), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
         x_real, z, c = (ranks.share(part) for part in batch)
         x_copy = None
@@ -139,6 +144,12 @@ class Trainer:
             _move_average(self.generator_ema, self.generator, decay)
         self.step += 1
         return metrics
+
+    @property
+    def _rate(self) -> float:
+        """The share of the learning rates that is in force: 1, and over the last steps down to 0 on a line."""
+        remaining = 1 - self.step / self.total_steps
+        return max(min(1.0, remaining / self.config.lr_decay), 0.0) if self.config.lr_decay else 1.0
 
     def _named(self, losses: StepLosses) -> dict[str, Tensor]:
         names = self.spec.names
@@ -333,9 +344,7 @@ class _Session:
     def __init__(self, run: Run, trainer: Trainer, dataset: ImageDataset) -> None:
         self.run, self.trainer, self.config, self.dataset = run, trainer, trainer.config, dataset
         self.log = _Log()
-        self.per_epoch = trainer.batches.per_epoch
-        epochs = self.config.epochs
-        self.total_steps = self.config.steps if epochs is None else epochs * self.per_epoch
+        self.per_epoch, self.total_steps = trainer.batches.per_epoch, trainer.total_steps
         n_epochs = epoch_of(self.total_steps, self.per_epoch)
         self.sample_every = self.config.sample_every or -(-n_epochs // MOST_SAMPLE_GRIDS)
 

@@ -116,6 +116,29 @@ def test_a_trainer_resumes_in_memory_too(small, digits, mi_updates, ema_decay):
     assert_same_state({**state, "rng": 0}, {**whole.state_dict(), "rng": 0})
 
 
+def test_rates_fall_to_zero_on_a_line_over_the_last_steps(small, digits):
+    training = Trainer(small(steps=8, lr_decay=0.5, baseline=True), digits.images)
+    full = {1e-3, 4e-4, 2e-3}
+
+    def shares():
+        groups = [
+            g
+            for step in (training._infogan, training._vanilla)
+            for o in (step.opt_d, step.opt_g)
+            for g in o.param_groups
+        ]
+        assert {g["full_lr"] for g in groups} == full
+        return {g["lr"] / g["full_lr"] for g in groups}
+
+    found = []
+    for _ in range(8):
+        training.train_step()
+        (share,) = shares()
+        found.append(share)
+    assert found == pytest.approx([1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+    assert Trainer(small(epochs=2, lr_decay=0.5), digits.images).total_steps == 2 * (len(digits.images) // 32)
+
+
 def test_the_category_is_settled_in_time_and_sets_in_little_by_little(small, digits, monkeypatch):
     monkeypatch.setattr(trainer, "CATEGORY_RAMP_STEPS", 2)
     training = Trainer(small(settle_step=2), digits.images)
