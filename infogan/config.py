@@ -123,20 +123,23 @@ class TrainConfig:
         **_NOT_NEGATIVE,
     )
     settle_step: int = option(
-        500,
-        "with --lambda-consistency: the step after which finer classes are grouped into categories, and the category's "
-        "L_I sets in, over 500 steps",
+        350,
+        "with --lambda-consistency: the step after which finer classes become categories; the category's L_I sets in "
+        "150 steps later, over 500 steps",
         before=0,
         **_at_least(0),
     )
     overclusters: int = option(
         50,
-        "with --lambda-consistency: finer classes that the categories of a code are made of",
+        "with --lambda-consistency: finer classes that the categories of a code start from",
         before=50,
         **_at_least(2),
     )
     overcluster_heads: int = option(
-        4, "with --lambda-consistency: heads of such classes, of which one becomes Q's", before=4, **_at_least(1)
+        4,
+        "with --lambda-consistency: heads of such classes, of which the best becomes the categories",
+        before=4,
+        **_at_least(1),
     )
     rotate: float = option(20.0, "altered copies are turned by up to so many degrees", **_NOT_NEGATIVE)
     scale: float = option(0.1, "and widened and heightened by up to this share", **_FRACTION)

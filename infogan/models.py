@@ -15,8 +15,9 @@ Axes: n batch, c h w image, z noise, q columns of Q's output. Images are NCHW in
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from infogan.errors import UserError
 from infogan.grouping import group_classes, grouped
@@ -120,13 +121,13 @@ def _hidden_layer_head(n_features: int, n_hidden: int, n_outputs: int) -> nn.Seq
 
 
 class OverclusteredQ(nn.Module):
-    """A q_head whose categories are groups of finer classes.
+    """A q_head whose categories start as groups of finer classes.
 
-    The classes are linear on the trunk's features: where they learn from real images too (`losses.information`), that
-    is several times faster than through a hidden layer. Ten categories learned in this way put two kinds of images
-    into one for good more often than not; 50 classes seldom do, and it is then found out which of them belong
-    together. Each categorical code has several heads of such classes, alike but for their random start, of which one
-    speaks for Q. Continuous codes have the paper's hidden layer.
+    Categories and classes are linear on the trunk's features: where they learn from real images too
+    (`losses.information`), that is several times faster than through a hidden layer. Ten categories that start at
+    random put two kinds of images into one for good more often than not; 50 classes seldom do. So classes learn
+    first, in several heads that differ by their random start, and each category then starts as the mean of the classes
+    of one group. Continuous codes have the paper's hidden layer.
 
     Args:
         spec: the latents.
@@ -136,70 +137,71 @@ class OverclusteredQ(nn.Module):
         n_heads: for each categorical code.
 
     Attributes:
-        classes: the logits of all heads' classes, or None without a categorical code.
-        joints: running averages of the joint distributions of the classes of images and copies.
-        heads: of each categorical code, the head that speaks for Q.
-        groups: of each categorical code and class of that head, the category.
+        categories: the logits of all codes' categories, or None without a categorical code.
+        classes: the logits of all heads' classes; they have no use after `settle`.
+        class_joints: running averages of the joint distributions of the classes of images and copies.
     """
 
-    joints: Float[Tensor, "categorical heads k k"]
-    heads: Int[Tensor, " categorical"]
-    groups: Int[Tensor, "categorical k"]
+    class_joints: Float[Tensor, "categorical heads k k"]
 
     def __init__(self, spec: LatentSpec, n_features: int, n_hidden: int, n_classes: int, n_heads: int) -> None:
         super().__init__()
         self.spec, self.n_classes, self.n_heads = spec, n_classes, n_heads
         self.sizes = [spec.codes[i].dim for i in spec.categorical]
         n_codes = len(self.sizes)
+        self.categories = nn.Linear(n_features, sum(self.sizes)) if n_codes else None
         self.classes = nn.Linear(n_features, n_codes * n_heads * n_classes) if n_codes else None
         n_continuous = spec.q_dim - sum(self.sizes)
         self.continuous = _hidden_layer_head(n_features, n_hidden, n_continuous) if n_continuous else None
-        self.register_buffer("joints", torch.full((n_codes, n_heads, n_classes, n_classes), n_classes**-2.0))
-        self.register_buffer("heads", torch.zeros(n_codes, dtype=torch.long))
-        # Some groups, until it is known which.
-        groups = [torch.arange(n_classes) % size for size in self.sizes]
-        self.register_buffer("groups", torch.stack(groups) if groups else torch.zeros(0, n_classes, dtype=torch.long))
+        self.register_buffer("class_joints", torch.full((n_codes, n_heads, n_classes, n_classes), n_classes**-2.0))
+        for i, size in enumerate(self.sizes):
+            self.register_buffer(f"category_joint_{i}", torch.full((size, size), size**-2.0))
+
+    @property
+    def category_joints(self) -> list[Float[Tensor, "g g"]]:
+        """For each categorical code, a running average of the joint distribution of its categories."""
+        return [self.get_buffer(f"category_joint_{i}") for i in range(len(self.sizes))]
 
     def class_logits(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n categorical heads k"]:
         """Returns the logits of all heads' classes."""
         assert self.classes is not None
         return self.classes(features).unflatten(1, (-1, self.n_heads, self.n_classes))
 
+    def category_logits(self, features: Float[Tensor, "n features"]) -> list[Float[Tensor, "n g"]]:
+        """Returns the logits of each code's categories."""
+        return [] if self.categories is None else [*self.categories(features).split(self.sizes, dim=1)]
+
     def forward(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n q"]:
-        """Returns the parameters of Q(c|x); a category is as probable as its classes together."""
-        params = {}
-        if self.classes is not None:
-            for i, size, logits, head, groups in zip(
-                self.spec.categorical,
-                self.sizes,
-                self.class_logits(features).unbind(1),
-                self.heads.split(1),
-                self.groups,
-                strict=True,
-            ):
-                of_others = groups != torch.arange(size, device=groups.device).unsqueeze(1)
-                params[i] = logits.index_select(1, head).masked_fill(of_others, -torch.inf).logsumexp(dim=2)
+        """Returns the parameters of Q(c|x)."""
+        params = dict(zip(self.spec.categorical, self.category_logits(features), strict=True))
         if self.continuous is not None:
             params |= zip(
                 self.spec.continuous, self.continuous(features).chunk(len(self.spec.continuous), dim=1), strict=True
             )
         return torch.cat([params[i] for i in range(len(self.spec.codes))], dim=1)
 
+    @torch.no_grad()
     def settle(self) -> None:
-        """Groups the classes of each head into categories, and lets the head speak for Q that then tells most."""
-        for i, size in enumerate(self.sizes):
-            groups = torch.stack([group_classes(joint, size) for joint in self.joints[i]]).to(self.groups.device)
-            found = torch.stack([grouped(*of_head, size) for of_head in zip(self.joints[i], groups, strict=True)])
-            best = information(found).argmax()
-            self.heads[i], self.groups[i] = best, groups[best]
-
-    def of_categories(self, joints: Float[Tensor, "categorical heads k k"]) -> list[Float[Tensor, "1 g g"]]:
-        """Returns the joint distribution of each code's categories, from those of all heads' classes."""
-        chosen = (joint.index_select(0, head) for joint, head in zip(joints, self.heads.split(1), strict=True))
-        return [
-            grouped(joint.squeeze(0), groups, size).unsqueeze(0)
-            for joint, groups, size in zip(chosen, self.groups, self.sizes, strict=True)
-        ]
+        """Groups the classes of each head, and starts the categories as the groups of the head that tells most."""
+        if self.categories is None or self.classes is None:
+            return
+        parts = zip(
+            self.class_joints,
+            self.classes.weight.unflatten(0, (-1, self.n_heads, self.n_classes)),
+            self.classes.bias.unflatten(0, (-1, self.n_heads, self.n_classes)),
+            self.categories.weight.split(self.sizes),
+            self.categories.bias.split(self.sizes),
+            strict=True,
+        )
+        for joints, class_weights, class_biases, weight, bias in parts:
+            n_groups = len(weight)
+            groups = [group_classes(joint, n_groups).to(joint.device) for joint in joints]
+            found = torch.stack([grouped(*of_head, n_groups) for of_head in zip(joints, groups, strict=True)])
+            head = int(information(found).argmax())
+            shares = one_hot(groups[head], n_groups) * joints[head].sum(dim=1, keepdim=True)
+            shares = (shares / shares.sum(dim=0)).T
+            weight.copy_(shares @ class_weights[head])
+            bias.copy_(shares @ class_biases[head])
 
 
 class _FlattenChannelsLast(nn.Module):

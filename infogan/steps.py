@@ -8,7 +8,7 @@
 | G      | stays                                   | loss_g, and -λ·L_I unless `probe`    |
 
 With λ_consistency, the D update also trains trunk and q_head on real images and altered copies of them: see
-`losses.information`. Until their classes are grouped into categories, the L_I of these codes has no weight.
+`losses.information`. Until categories are made from classes that learn so, their L_I has no weight.
 
 `probe` is the vanilla GAN: a Q head of the same size learns, with the same budget, on features detached from
 the trunk, so that it moves neither D nor G, and its L_I is an honest estimate rather than a random head's.
@@ -41,7 +41,8 @@ from infogan.ranks import average, mean_over_ranks
 from infogan.spec import Categorical, LatentSpec
 
 MiUpdates = Literal["both", "g", "probe"]
-JOINT_UPDATE = 0.02  # of the joint distributions of classes of images and copies: an average over some 50 steps
+CLASS_JOINT_UPDATE = 0.02  # of joint distributions of classes of images and copies: an average over some 50 steps
+CATEGORY_JOINT_UPDATE = 0.1  # of those of categories, which are far fewer: over some 10
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class AdversarialStep:
         mi_updates: which update carries L_I; see the table above.
 
     Attributes:
-        category_weight: the share of lambda_cat that is in force; 0 until Q's classes are grouped into categories.
+        category_weight: the share of lambda_cat that is in force.
+        settled: whether the consistency term is of the categories; before, it is of the classes that they come from.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class AdversarialStep:
         self.gan_loss: GanLoss = config.gan_loss
         self.lambda_consistency = config.lambda_consistency
         device = next(generator.parameters()).device
-        self.category_weight = 1.0
+        self.category_weight, self.settled = 1.0, True
         self._lambdas_cat = code_weights(self.spec, config.lambda_cat, 0.0).to(device)
         self._lambdas_cont = code_weights(self.spec, 0.0, config.lambda_cont).to(device)
         # Each parameter has one owner: Q belongs to the update that trains it. A probe learns at the rate of the Q
@@ -170,26 +172,34 @@ class AdversarialStep:
     def _consistency(
         self, features_real: Float[Tensor, "n f"], features_copy: Float[Tensor, "n f"]
     ) -> tuple[Float[Tensor, " categorical"], Float[Tensor, ""]]:
-        """Returns the consistency of each categorical code's classes, detached, and the term to be maximised.
+        """Returns the consistency of each categorical code, detached, and the term to be maximised.
 
-        The term is the sum over the categorical codes of the information that a class of an image holds of its
-        copy's, in the mean of the heads, and once settled also of that which a category holds.
+        The term is the sum over the categorical codes of the information that the category of an image holds of its
+        copy's; before the categories are settled, a class, in the mean of the heads.
         """
         q_head = self.discriminator.q_head
         assert isinstance(q_head, OverclusteredQ)
-        logits = [q_head.class_logits(features).flatten(1, 2) for features in (features_real, features_copy)]
-        of_batch = mean_over_ranks(joint_assignments(logits[0], logits[1])).unflatten(0, q_head.joints.shape[:2])
-        q_head.joints.lerp_(of_batch.detach(), JOINT_UPDATE)
-        found = information(q_head.joints).amax(dim=1)
-        if self.category_weight == 0:
-            # What gets the classes going is the chance of single batches.
-            return found, information(of_batch).mean(dim=1).sum()
-        term = smoothed_information(of_batch, q_head.joints).mean(dim=1).sum()
-        of_categories = zip(q_head.of_categories(of_batch), q_head.of_categories(q_head.joints), strict=True)
-        return found, term + torch.cat([smoothed_information(*pair) for pair in of_categories]).sum()
+        if not self.settled:
+            logits = [q_head.class_logits(features).flatten(1, 2) for features in (features_real, features_copy)]
+            joints = mean_over_ranks(joint_assignments(logits[0], logits[1])).unflatten(0, (-1, q_head.n_heads))
+            q_head.class_joints.lerp_(joints.detach(), CLASS_JOINT_UPDATE)
+            # Classes come into being by the chance of single batches: in the average there is nothing to start from.
+            return information(q_head.class_joints).amax(dim=1), information(joints).mean(dim=1).sum()
+        found, terms = [], []
+        for logits_real, logits_copy, running in zip(
+            q_head.category_logits(features_real),
+            q_head.category_logits(features_copy),
+            q_head.category_joints,
+            strict=True,
+        ):
+            joint = mean_over_ranks(joint_assignments(logits_real.unsqueeze(1), logits_copy.unsqueeze(1))).squeeze(0)
+            running.lerp_(joint.detach(), CATEGORY_JOINT_UPDATE)
+            found.append(information(running))
+            terms.append(smoothed_information(joint, running) if self.category_weight > 0 else information(joint))
+        return torch.stack(found), torch.stack(terms).sum()
 
     def settle(self) -> None:
-        """Finds out which of Q's classes are one category: from now on, these learn too."""
+        """Starts the categories from the classes that were learned so far."""
         assert isinstance(self.discriminator.q_head, OverclusteredQ)
         self.discriminator.q_head.settle()
 
@@ -227,7 +237,8 @@ class AdversarialStep:
 
 def _split_q(q_head: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Returns Q's parameters that are linear on the trunk and learn from real images too, and all others."""
-    linear = [*q_head.classes.parameters()] if isinstance(q_head, OverclusteredQ) and q_head.classes is not None else []
+    heads = (q_head.categories, q_head.classes) if isinstance(q_head, OverclusteredQ) else ()
+    linear = [parameter for head in heads if head is not None for parameter in head.parameters()]
     known = {id(parameter) for parameter in linear}
     return linear, [parameter for parameter in q_head.parameters() if id(parameter) not in known]
 

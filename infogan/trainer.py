@@ -40,7 +40,8 @@ from infogan.spec import LatentSpec
 from infogan.steps import AdversarialStep, StepLosses
 
 MOST_SAMPLE_GRIDS = 50
-CATEGORY_RAMP_STEPS = 500
+CATEGORY_DELAY_STEPS = 150  # after `settle_step`: the categories learn from real images alone at first
+CATEGORY_RAMP_STEPS = 500  # over which their L_I then sets in
 
 
 class Trainer:
@@ -126,10 +127,12 @@ class Trainer:
             # All ranks draw the maps of the whole batch.
             affines = random_affines(self.config.batch_size, self._alteration, self._latents_rng)
             x_copy = warp(x_real, ranks.share(affines))
-            if self.step == self.config.settle_step:
+            steps_settled = self.step - self.config.settle_step
+            if steps_settled == 0:
                 self._infogan.settle()
+            self._infogan.settled = steps_settled >= 0
             # Little by little, or G loses its way: it has to give its categories another meaning.
-            ramp = (self.step - self.config.settle_step) / CATEGORY_RAMP_STEPS
+            ramp = (steps_settled - CATEGORY_DELAY_STEPS) / CATEGORY_RAMP_STEPS
             self._infogan.category_weight = min(max(ramp, 0.0), 1.0)
         try:
             metrics = self._named(self._infogan(x_real, z, c, x_copy))

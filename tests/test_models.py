@@ -83,54 +83,59 @@ class TestOverclusteredQ:
         return spec, net.q_head, torch.randn(7, 64)
 
     @pytest.mark.parametrize("q_std", [None, 1.0])
-    def test_a_category_is_as_probable_as_its_classes_together(self, q_std):
+    def test_each_code_has_its_columns(self, q_std):
         spec, q_head, features = self.head(q_std=q_std)
-        q_head.heads[:] = torch.tensor([2, 4])
-        q_head.groups[:] = torch.tensor([[0, 1, 2, 3, 3, 0], [2, 2, 2, 1, 0, 0]])
         q_params = q_head(features)
         assert q_params.shape == (7, spec.q_dim)
-        logits = q_head.class_logits(features)
-        assert logits.shape == (7, 2, 5, 6)
-        first, second = logits[:, 0, 2].softmax(dim=1), logits[:, 1, 4].softmax(dim=1)
-        wanted = torch.stack([first[:, 0] + first[:, 5], first[:, 1], first[:, 2], first[:, 3] + first[:, 4]], dim=1)
-        torch.testing.assert_close(q_params[:, spec.q_slices[1]].softmax(dim=1), wanted)
-        wanted = torch.stack([second[:, 4] + second[:, 5], second[:, 3], second[:, :3].sum(dim=1)], dim=1)
-        torch.testing.assert_close(q_params[:, spec.q_slices[3]].softmax(dim=1), wanted)
+        assert q_head.class_logits(features).shape == (7, 2, 5, 6)
+        first, second = q_head.category_logits(features)
+        assert torch.equal(q_params[:, spec.q_slices[1]], first)
+        assert torch.equal(q_params[:, spec.q_slices[3]], second)
         continuous = torch.cat([q_params[:, spec.q_slices[i]] for i in (0, 2)], dim=1)
         assert torch.equal(continuous, q_head.continuous(features))
 
-    def test_settling_takes_the_head_that_tells_most_and_its_groups(self):
-        _, q_head, _ = self.head("cat3,uniform,cat2")
+    def test_categories_start_as_the_means_of_the_classes_of_the_head_that_tells_most(self):
+        _, q_head, features = self.head("cat3,uniform,cat2")
         eye = torch.eye(6) / 6
-        q_head.joints[0, 3] = 0.7 * eye + 0.3 * eye[[1, 0, 3, 2, 5, 4]]
-        q_head.joints[1, 1] = 0.7 * eye + 0.3 * eye[[3, 4, 5, 0, 1, 2]]
-        q_head.joints[1, 0] = (q_head.joints[1, 1] + 1 / 36) / 2
+        q_head.class_joints[0, 3] = 0.7 * eye + 0.3 * eye[[1, 0, 3, 2, 5, 4]]
+        q_head.class_joints[1, 1] = 0.7 * eye + 0.3 * eye[[3, 4, 5, 0, 1, 2]]
+        q_head.class_joints[1, 0] = (q_head.class_joints[1, 1] + 1 / 36) / 2
         q_head.settle()
-        assert q_head.heads.tolist() == [3, 1]
-        a, b = (groups.tolist() for groups in q_head.groups)
-        assert a[0] == a[1] != a[2] == a[3] != a[4] == a[5] != a[0]
-        assert (b[0], b[1], b[2]) == (b[3], b[4], b[5])
-        assert set(b) == {0, 1}
-        first, second = q_head.of_categories(q_head.joints)
-        torch.testing.assert_close(first, torch.eye(3).unsqueeze(0) / 3)
-        assert second.shape == (1, 2, 2)
+        classes = q_head.class_logits(features)
+        first, second = q_head.category_logits(features)
+        found = {tuple(column.tolist()) for column in first.T.mul(1e5).round()}
+        pairs = classes[:, 0, 3].unflatten(1, (3, 2)).mean(dim=2)
+        assert found == {tuple(column.tolist()) for column in pairs.T.mul(1e5).round()}
+        # Three classes of one code that only pair up: each of the two categories has whole pairs.
+        logits = classes[:, 1, 1].unflatten(1, (2, 3)).mean(dim=1)  # of the pairs 0-3, 1-4, 2-5
+        ways = [(logits[:, i], logits[:, [j for j in range(3) if j != i]].mean(dim=1)) for i in range(3)]
+        assert any(
+            torch.allclose(second, torch.stack(way, dim=1), atol=1e-6)
+            or torch.allclose(second.flip(1), torch.stack(way, dim=1), atol=1e-6)
+            for way in ways
+        )
+
+    def test_a_class_counts_as_often_as_it_comes(self):
+        _, q_head, features = self.head("cat2")
+        shares = torch.tensor([0.4, 0.1, 0.2, 0.1, 0.1, 0.1])
+        joint = torch.zeros(6, 6)
+        for group in ([0, 1], [2, 3, 4, 5]):
+            of_group = shares[group]
+            joint[torch.tensor(group)[:, None], torch.tensor(group)] = of_group[:, None] * of_group / of_group.sum()
+        q_head.class_joints[0, 2] = joint
+        q_head.settle()
+        classes = q_head.class_logits(features)[:, 0, 2]
+        wanted = torch.stack([classes[:, :2] @ shares[:2] / 0.5, classes[:, 2:] @ shares[2:] / 0.5], dim=1)
+        (found,) = q_head.category_logits(features)
+        assert torch.allclose(found, wanted, atol=1e-5) or torch.allclose(found.flip(1), wanted, atol=1e-5)
 
     def test_heads_start_apart(self):
         _, q_head, features = self.head("cat4")
         logits = q_head.class_logits(features)[:, 0]
         assert (logits[:, :1] - logits[:, 1:]).abs().amax(dim=(0, 2)).min() > 0.01
 
-    def test_what_was_settled_is_kept_with_the_weights(self):
-        _, q_head, features = self.head("cat4")
-        before = q_head(features)
-        q_head.heads[0], q_head.groups[0] = 3, torch.tensor([3, 3, 2, 2, 1, 0])
-        _, other, _ = self.head("cat4")
-        other.load_state_dict(q_head.state_dict())
-        assert torch.equal(other(features), q_head(features))
-        assert not torch.equal(other(features), before)
-
     def test_it_needs_no_categories(self):
         _, q_head, features = self.head("uniform,gaussian")
         assert q_head.classes is None
-        assert torch.equal(q_head(features), q_head.continuous(features))
         q_head.settle()
+        assert torch.equal(q_head(features), q_head.continuous(features))

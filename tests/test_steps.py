@@ -9,7 +9,7 @@ from infogan import Discriminator, Generator, NonFiniteLossError, sample_prior
 from infogan.affine import AffineRange, random_affines, warp
 from infogan.datasets import to_unit_range
 from infogan.losses import information, joint_assignments, smoothed_information
-from infogan.steps import JOINT_UPDATE, AdversarialStep
+from infogan.steps import CATEGORY_JOINT_UPDATE, CLASS_JOINT_UPDATE, AdversarialStep
 
 
 @pytest.fixture
@@ -241,19 +241,30 @@ class TestConsistency:
         assert sum(len(group["params"]) for o in (step.opt_d, step.opt_g) for group in o.param_groups) == len(every)
         net = step.discriminator
         fast = {id(p) for group in step.opt_d.param_groups if group["lr"] == 2e-3 for p in group["params"]}
-        assert fast == {id(p) for head in (net.d_head, net.q_head.classes) for p in head.parameters()}
+        assert fast == {
+            id(p) for head in (net.d_head, net.q_head.categories, net.q_head.classes) for p in head.parameters()
+        }
 
-    @pytest.mark.parametrize("settled", [False, True])
-    def test_the_classes_of_all_heads_learn(self, step, with_copies, settled):
-        step.category_weight = float(settled)
-        x_real, z, c, x_copy = with_copies()
-        weight = step.discriminator.q_head.classes.weight
-        before = weight.detach().clone()
+    def learn(self, step, x_real, z, c, x_copy):
+        """Which weights of categories and classes a D update moves."""
+        q_head = step.discriminator.q_head
+        heads = (q_head.categories, q_head.classes)
+        before = [head.weight.detach().clone() for head in heads]
         step.update_discriminator(x_real, step.generator(z, c).detach(), c, x_copy)
-        assert (weight != before).any(dim=1).all()
+        return [(head.weight != old).any(dim=1) for head, old in zip(heads, before, strict=True)]
+
+    def test_the_classes_of_all_heads_learn_and_then_the_categories(self, step, with_copies):
+        step.settled, step.category_weight = False, 0.0
+        categories, classes = self.learn(step, *with_copies())
+        assert classes.all() and not categories.any()
+        step.settled = True
+        for group in step.opt_d.param_groups:
+            group["betas"] = (0.0, 0.999)  # or Adam's momentum would move classes on
+        categories, classes = self.learn(step, *with_copies(seed=1))
+        assert categories.all() and not classes.any()
 
     def test_averages_follow_the_classes_of_images_and_copies(self, step, with_copies):
-        step.category_weight = 0.0
+        step.settled, step.category_weight = False, 0.0
         x_real, z, c, _ = with_copies()
         q_head, trunk = step.discriminator.q_head, step.discriminator.trunk
         # The last head cuts through the features, so that it is consistent on equal copies; others know nothing.
@@ -261,10 +272,10 @@ class TestConsistency:
             q_head.classes.weight[:24] = 0
             q_head.classes.weight[24:36] *= 1000
             logits = q_head.class_logits(trunk(x_real))[:, 0]
-        joint = torch.full((3, 12, 12), 1 / 144).lerp(joint_assignments(logits, logits), JOINT_UPDATE)
+        joint = torch.full((3, 12, 12), 1 / 144).lerp(joint_assignments(logits, logits), CLASS_JOINT_UPDATE)
         x_fake = step.generator(z, c).detach()
         _, _, consistency = step.update_discriminator(x_real, x_fake, c, x_real)
-        torch.testing.assert_close(q_head.joints[0], joint, atol=1e-6, rtol=1e-3)
+        torch.testing.assert_close(q_head.class_joints[0], joint, atol=1e-6, rtol=1e-3)
         torch.testing.assert_close(consistency[0], information(joint)[2], atol=1e-6, rtol=1e-3)
 
     def test_it_moves_the_trunk_and_q_but_neither_d_s_head_nor_g(self, small, with_copies):
@@ -305,24 +316,31 @@ class TestConsistency:
         same = all(torch.allclose(a, b, rtol=1e-4, atol=1e-9) for a, b in zip(*gradients, strict=True))
         assert same is not settled
 
-    @pytest.mark.parametrize("settled", [False, True])
-    def test_the_term_is_of_the_classes_and_once_settled_of_the_categories_too(self, step, with_copies, settled):
-        step.category_weight = float(settled)
+    def test_the_term_is_of_the_classes_before_they_are_settled(self, step, with_copies):
+        step.settled = False
         q_head = step.discriminator.q_head
-        q_head.heads[:] = torch.tensor([1, 2])
         x_real, _, _, x_copy = with_copies()
         real, altered = step.discriminator.trunk(x_real), step.discriminator.trunk(x_copy)
         logits = [q_head.class_logits(features) for features in (real, altered)]
         joints = [joint_assignments(*(of_codes[:, code] for of_codes in logits)) for code in (0, 1)]
-        averages = [old.lerp(joint, JOINT_UPDATE) for old, joint in zip(q_head.joints.clone(), joints, strict=True)]
-        if settled:
-            wanted = sum(smoothed_information(a, b).mean() for a, b in zip(joints, averages, strict=True))
-            for joint, average, head, size in zip(joints, averages, (1, 2), (10, 3), strict=True):
-                # Until another grouping is found, class j is of category j mod size.
-                member = torch.eye(size)[torch.arange(12) % size]
-                wanted += smoothed_information(member.T @ joint[head] @ member, member.T @ average[head] @ member)
-        else:
-            wanted = sum(information(joint).mean() for joint in joints)
+        averages = [
+            old.lerp(joint, CLASS_JOINT_UPDATE) for old, joint in zip(q_head.class_joints.clone(), joints, strict=True)
+        ]
         consistency, term = step._consistency(real, altered)
-        assert term.item() == pytest.approx(wanted.item(), rel=1e-4)
+        assert term.item() == pytest.approx(sum(information(joint).mean().item() for joint in joints), rel=1e-4)
         assert consistency.tolist() == pytest.approx([information(average).max().item() for average in averages])
+
+    @pytest.mark.parametrize("category_weight", [0.0, 0.5])
+    def test_then_it_is_of_the_categories(self, step, with_copies, category_weight):
+        step.category_weight = category_weight
+        q_head = step.discriminator.q_head
+        x_real, _, _, x_copy = with_copies()
+        real, altered = step.discriminator.trunk(x_real), step.discriminator.trunk(x_copy)
+        wanted, averages = 0.0, []
+        for a, b in zip(q_head.category_logits(real), q_head.category_logits(altered), strict=True):
+            joint = joint_assignments(a[:, None], b[:, None])[0]
+            averages.append(torch.full_like(joint, 1 / joint.numel()).lerp(joint, CATEGORY_JOINT_UPDATE))
+            wanted += (smoothed_information(joint, averages[-1]) if category_weight else information(joint)).item()
+        consistency, term = step._consistency(real, altered)
+        assert term.item() == pytest.approx(wanted, rel=1e-4)
+        assert consistency.tolist() == pytest.approx([information(average).item() for average in averages], rel=1e-4)

@@ -140,18 +140,23 @@ def test_rates_fall_to_zero_on_a_line_over_the_last_steps(small, digits):
 
 
 def test_the_category_is_settled_in_time_and_sets_in_little_by_little(small, digits, monkeypatch):
+    monkeypatch.setattr(trainer, "CATEGORY_DELAY_STEPS", 1)
     monkeypatch.setattr(trainer, "CATEGORY_RAMP_STEPS", 2)
     training = Trainer(small(settle_step=2), digits.images)
-    groups, weights = [], []
-    for _ in range(6):
+    q_head = training.discriminator.q_head
+    started = []
+    monkeypatch.setattr(q_head, "settle", lambda: started.append(training.step))
+    joints, weights = [], []
+    for _ in range(7):
         metrics = training.train_step()
         assert 0 <= metrics["consistency_c1"] <= math.log(training.config.overclusters)
-        groups.append(training.discriminator.q_head.groups.clone())
+        joints.append((q_head.class_joints.clone(), q_head.category_joints[0].clone()))
         weights.append(training._infogan.lambdas.tolist())
+    assert started == [2]
     cont = training.config.lambda_cont
-    assert weights == [[w, cont, cont] for w in (0, 0, 0, 0.5, 1, 1)]
-    changed = [not torch.equal(a, b) for a, b in itertools.pairwise(groups)]
-    assert changed == [False, True, False, False, False]
+    assert weights == [[w, cont, cont] for w in (0, 0, 0, 0, 0.5, 1, 1)]
+    changed = [tuple(not torch.equal(*pair) for pair in zip(a, b, strict=True)) for a, b in itertools.pairwise(joints)]
+    assert changed == [(True, False), *5 * [(False, True)]]
 
 
 def test_without_the_term_there_is_neither_copy_nor_finer_class(small, digits):
