@@ -200,8 +200,13 @@ class AdversarialStep:
 
     def settle(self) -> None:
         """Starts the categories from the classes that were learned so far."""
-        assert isinstance(self.discriminator.q_head, OverclusteredQ)
-        self.discriminator.q_head.settle()
+        q_head = self.discriminator.q_head
+        assert isinstance(q_head, OverclusteredQ)
+        q_head.settle()
+        if q_head.categories is not None:
+            for parameter in q_head.categories.parameters():
+                # Adam's averages are of gradients that were 0 until now: its first steps would be several times too long.
+                self.opt_d.state.pop(parameter, None)
 
     def update_generator(
         self, x_fake: Float[Tensor, "n ch h w"], c: Float[Tensor, "n c"]

@@ -263,6 +263,19 @@ class TestConsistency:
         categories, classes = self.learn(step, *with_copies(seed=1))
         assert categories.all() and not classes.any()
 
+    def test_the_first_step_of_the_categories_is_as_long_as_any_first_step(self, step, with_copies):
+        step.settled, step.category_weight = False, 0.0
+        for seed in range(20):
+            x_real, z, c, x_copy = with_copies(seed)
+            step.update_discriminator(x_real, step.generator(z, c).detach(), c, x_copy)
+        step.settle()
+        step.settled = True
+        weight = step.discriminator.q_head.categories.weight
+        before = weight.detach().clone()
+        x_real, z, c, x_copy = with_copies(20)
+        step.update_discriminator(x_real, step.generator(z, c).detach(), c, x_copy)
+        assert (weight - before).abs().max().item() == pytest.approx(2e-3, rel=1e-2)
+
     def test_averages_follow_the_classes_of_images_and_copies(self, step, with_copies):
         step.settled, step.category_weight = False, 0.0
         x_real, z, c, _ = with_copies()
