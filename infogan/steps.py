@@ -53,8 +53,8 @@ class StepLosses:
         loss_d: D's GAN loss, before its update, without L_I.
         loss_g: G's GAN loss, after D's update, without L_I.
         mi_nats: L_I of each code, before the update that trains Q: on images that Q has not learned from yet.
-        consistency_nats: of each categorical code, what the class of a real image says of that of its copy; None
-            without copies.
+        consistency_nats: of each categorical code, what the category of a real image, or before it is settled the
+            class, says of that of its copy; None without copies.
     """
 
     loss_d: Float[Tensor, ""]
@@ -205,7 +205,7 @@ class AdversarialStep:
         q_head.settle()
         if q_head.categories is not None:
             for parameter in q_head.categories.parameters():
-                # Adam's averages are of gradients that were 0 until now: its first steps would be several times too long.
+                # Adam's averages are of gradients that were 0: its first steps would be several times too long.
                 self.opt_d.state.pop(parameter, None)
 
     def update_generator(
