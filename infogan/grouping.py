@@ -47,8 +47,7 @@ def _merged(joint: Float[Tensor, "k k"], n_groups: int) -> Int[Tensor, " k"]:
         groups[groups == last] = gone
         rows, costs = rows[:last], costs[:last, :last]
         costs.fill_diagonal_(torch.inf)
-        if kept < last:
-            costs[kept] = costs[:, kept] = _merging_costs(rows, kept)
+        costs[kept] = costs[:, kept] = _merging_costs(rows, kept)
     return groups
 
 

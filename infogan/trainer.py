@@ -118,8 +118,7 @@ class Trainer:
         Raises:
             NonFiniteLossError: before the update that the loss would have made.
         """
-        for step in filter(None, (self._infogan, self._vanilla)):
-            step.scale_rates(self._rate)
+        self._follow_schedule()
         batch = (self.batches.next(), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
         x_real, z, c = (ranks.share(part) for part in batch)
         x_copy = None
@@ -127,13 +126,6 @@ class Trainer:
             # All ranks draw the maps of the whole batch.
             affines = random_affines(self.config.batch_size, self._alteration, self._latents_rng)
             x_copy = warp(x_real, ranks.share(affines))
-            steps_settled = self.step - self.config.settle_step
-            if steps_settled == 0:
-                self._infogan.settle()
-            self._infogan.settled = steps_settled >= 0
-            # Little by little, or G loses its way: it has to give its categories another meaning.
-            ramp = (steps_settled - CATEGORY_DELAY_STEPS) / CATEGORY_RAMP_STEPS
-            self._infogan.category_weight = min(max(ramp, 0.0), 1.0)
         try:
             metrics = self._named(self._infogan(x_real, z, c, x_copy))
             if self._vanilla is not None:
@@ -147,6 +139,20 @@ class Trainer:
             _move_average(self.generator_ema, self.generator, decay)
         self.step += 1
         return metrics
+
+    def _follow_schedule(self) -> None:
+        """Sets what depends on the step: the rates, and with the consistency term the part that the categories have."""
+        for step in filter(None, (self._infogan, self._vanilla)):
+            step.scale_rates(self._rate)
+        if self._alteration is None:
+            return
+        steps_settled = self.step - self.config.settle_step
+        if steps_settled == 0:
+            self._infogan.settle()
+        self._infogan.settled = steps_settled >= 0
+        # Little by little, or G loses its way: it has to give its categories another meaning.
+        ramp = (steps_settled - CATEGORY_DELAY_STEPS) / CATEGORY_RAMP_STEPS
+        self._infogan.category_weight = min(max(ramp, 0.0), 1.0)
 
     @property
     def _rate(self) -> float:
