@@ -152,7 +152,7 @@ class TrainConfig:
     )
     lr_g: float = option(1e-3, "Adam's learning rate of G's update", **_POSITIVE)
     lr_d: float = option(4e-4, "Adam's learning rate of D's update", **_POSITIVE)
-    # These classes' gradients reach the trunk tenfold sooner than D's if D's head is slower than they: D then stays
+    # The finer classes' gradients reach the trunk tenfold sooner than D's if D's head is slower than they: D then stays
     # blind for a thousand steps, and G learns nothing.
     lr_heads: float | None = option(
         2e-3,
@@ -194,14 +194,14 @@ class TrainConfig:
         for option_ in dataclasses.fields(self):
             _check(option_, getattr(self, option_.name))
         self.spec  # noqa: B018  the codes are checked by building them
-        if self.is_consistent and self.mi_updates == "g":
-            raise UserError("--lambda-consistency: expected 0 with --mi-updates g, since it trains Q in D's update")
-        if self.is_consistent and self.overclusters < (
-            most := max(self.spec.codes[i].dim for i in self.spec.categorical)
-        ):
-            raise UserError(
-                f"--overclusters: expected at least {most}, as many as a code's categories, got {self.overclusters}"
-            )
+        if self.is_consistent:
+            if self.mi_updates == "g":
+                raise UserError("--lambda-consistency: expected 0 with --mi-updates g, since it trains Q in D's update")
+            most = max(self.spec.codes[i].dim for i in self.spec.categorical)
+            if self.overclusters < most:
+                raise UserError(
+                    f"--overclusters: expected at least {most}, as many as a code's categories, got {self.overclusters}"
+                )
 
     @property
     def spec(self) -> LatentSpec:

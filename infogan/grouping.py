@@ -28,6 +28,19 @@ def group_classes(joint: Float[Tensor, "k k"], n_groups: int) -> Int[Tensor, " k
     return _moved(joint, _merged(joint, n_groups), n_groups)
 
 
+def best_grouping(joints: Float[Tensor, "m k k"], n_groups: int) -> tuple[int, Int[Tensor, " k"]]:
+    """Returns which of m sets of classes tells most once its classes are grouped, and the group of each of its classes.
+
+    Args:
+        joints: the joint distributions of the classes of images and copies; symmetric.
+        n_groups: at most k.
+    """
+    groups = [group_classes(joint, n_groups).to(joints.device) for joint in joints]
+    found = torch.stack([grouped(*of_set, n_groups) for of_set in zip(joints, groups, strict=True)])
+    best = int(information(found).argmax())
+    return best, groups[best]
+
+
 def grouped(joint: Float[Tensor, "k k"], groups: Int[Tensor, " k"], n_groups: int) -> Float[Tensor, "g g"]:
     """Returns the joint distribution of the groups of images and copies."""
     members = one_hot(groups, n_groups).to(joint.dtype)

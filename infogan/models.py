@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from infogan.errors import UserError
-from infogan.grouping import group_classes, grouped
-from infogan.losses import information
+from infogan.grouping import best_grouping
 from infogan.spec import LatentSpec
 
 ImageShape = tuple[int, int, int]  # channels, height, width in pixels
@@ -195,10 +194,8 @@ class OverclusteredQ(nn.Module):
         )
         for joints, class_weights, class_biases, weight, bias in parts:
             n_groups = len(weight)
-            groups = [group_classes(joint, n_groups).to(joint.device) for joint in joints]
-            found = torch.stack([grouped(*of_head, n_groups) for of_head in zip(joints, groups, strict=True)])
-            head = int(information(found).argmax())
-            shares = one_hot(groups[head], n_groups) * joints[head].sum(dim=1, keepdim=True)
+            head, groups = best_grouping(joints, n_groups)
+            shares = one_hot(groups, n_groups) * joints[head].sum(dim=1, keepdim=True)
             shares = (shares / shares.sum(dim=0)).T
             weight.copy_(shares @ class_weights[head])
             bias.copy_(shares @ class_biases[head])

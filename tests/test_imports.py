@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "latents": {"errors", "spec"},
     "losses": {"latents", "spec"},
     "grouping": {"losses"},
-    "models": {"errors", "grouping", "losses", "spec"},
+    "models": {"errors", "grouping", "spec"},
     "affine": set(),
     "ranks": {"errors"},
     "runtime": {"errors"},
