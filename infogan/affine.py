@@ -31,6 +31,19 @@ class AffineRange:
     shift: float
 
 
+@dataclass(frozen=True)
+class Copies:
+    """Altered copies of images.
+
+    Attributes:
+        images: the copies.
+        affines: the maps from their pixels to those of the originals.
+    """
+
+    images: Float[Tensor, "n ch h w"]
+    affines: Float[Tensor, "n 2 3"]
+
+
 def random_affines(n: int, range_: AffineRange, generator: torch.Generator) -> Float[Tensor, "n 2 3"]:
     """Returns n maps from the pixels of an altered image to those of the original, as `warp` takes them.
 
@@ -48,6 +61,20 @@ def random_affines(n: int, range_: AffineRange, generator: torch.Generator) -> F
     row_x = torch.stack([cos * scale_x, (cos * shear - sin) * scale_y, 2 * range_.shift * shift_x], dim=1)
     row_y = torch.stack([sin * scale_x, (sin * shear + cos) * scale_y, 2 * range_.shift * shift_y], dim=1)
     return torch.stack([row_x, row_y], dim=1)
+
+
+def lean_and_widening(affines: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 2"]:
+    """Returns how far altered images lean to the right, and by how much they are wider, as against the originals.
+
+    The first is the angle in radians of what was an upright line, the second the natural logarithm of a ratio: that of
+    a level chord of the altered image to the chord of the original that it shows.
+
+    Args:
+        affines: the maps, from the pixels of an altered image to those of the original.
+    """
+    lean = torch.atan2(affines[:, 0, 1], affines[:, 0, 0])
+    widening = -torch.hypot(affines[:, 0, 0], affines[:, 1, 0]).log()
+    return torch.stack([lean, widening], dim=1)
 
 
 def warp(images: Float[Tensor, "n ch h w"], affines: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n ch h w"]:

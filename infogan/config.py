@@ -59,6 +59,7 @@ def _at_least(minimum: int) -> dict[str, Any]:
 _POSITIVE = {"check": lambda value: 0 < value < math.inf, "allowed": "a positive number"}
 _NOT_NEGATIVE = {"check": lambda value: 0 <= value < math.inf, "allowed": "0 or a positive number"}
 _FRACTION = {"check": lambda value: 0 <= value < 1, "allowed": "a number in [0, 1)"}
+_FINITE = {"check": math.isfinite, "allowed": "a number"}
 _WIDTH = {"check": lambda value: 4 <= value <= 1024, "allowed": "4 to 1024"}
 _FOLDER_NAME = {
     "check": lambda value: re.fullmatch(r"[\w+-][\w+ .-]{0,99}(?<![ .])", value) is not None,
@@ -141,6 +142,19 @@ class TrainConfig:
         before=4,
         **_at_least(1),
     )
+    lambda_equivariance: float = option(
+        1.0,
+        "weight of the term by which the first continuous code follows how far an altered copy leans, and the second "
+        "how wide it is; 0: no such term, as in the paper",
+        before=0.0,
+        **_NOT_NEGATIVE,
+    )
+    code_per_lean: float = option(
+        2.0, "with --lambda-equivariance: by how much that code grows for a radian", before=2.0, **_FINITE
+    )
+    code_per_widening: float = option(
+        3.0, "with --lambda-equivariance: by how much that code grows for each e-fold of width", before=3.0, **_FINITE
+    )
     rotate: float = option(20.0, "altered copies are turned by up to so many degrees", **_NOT_NEGATIVE)
     scale: float = option(0.1, "and widened and heightened by up to this share", **_FRACTION)
     shear: float = option(0.15, "and sheared by up to so many columns a row", **_NOT_NEGATIVE)
@@ -194,9 +208,13 @@ class TrainConfig:
         for option_ in dataclasses.fields(self):
             _check(option_, getattr(self, option_.name))
         self.spec  # noqa: B018  the codes are checked by building them
+        for flag, is_on in (
+            ("--lambda-consistency", self.is_consistent),
+            ("--lambda-equivariance", self.is_equivariant),
+        ):
+            if is_on and self.mi_updates == "g":
+                raise UserError(f"{flag}: expected 0 with --mi-updates g, since it trains Q in D's update")
         if self.is_consistent:
-            if self.mi_updates == "g":
-                raise UserError("--lambda-consistency: expected 0 with --mi-updates g, since it trains Q in D's update")
             most = max(self.spec.codes[i].dim for i in self.spec.categorical)
             if self.overclusters < most:
                 raise UserError(
@@ -212,6 +230,11 @@ class TrainConfig:
     def is_consistent(self) -> bool:
         """Whether the consistency term is on, and has a category to work on."""
         return self.lambda_consistency > 0 and len(self.spec.categorical) > 0
+
+    @property
+    def is_equivariant(self) -> bool:
+        """Whether the equivariance term is on, and has a continuous code to work on."""
+        return self.lambda_equivariance > 0 and len(self.spec.continuous) > 0
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what belongs to the run, ready for JSON."""
@@ -289,6 +312,7 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "lambda_cat": (1.0, "paper, appendix C: lambda = 1"),
         "lambda_cont": (1.0, "paper, appendix C: lambda = 1"),
         "lambda_consistency": (0.0, "no such term in the paper"),
+        "lambda_equivariance": (0.0, "no such term in the paper"),
         "mi_updates": ("both", "authors' code: -lambda L_I in both losses"),
         "lr_g": (1e-3, "paper, appendix C"),
         "lr_d": (2e-4, "paper, appendix C"),

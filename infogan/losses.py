@@ -5,13 +5,20 @@
     V(D, G)         = E_{x~data}[log D(x)] + E_{z,c}[log(1 - D(G(z, c)))]
     L_I(c_i; G, Q)  = H(c_i) - E_{c~p(c), x~G(z,c)}[-log Q(c_i | x)]                (nats)
 
-D's output is a logit everywhere, and every mean is over the batch. One term is not the paper's, and has a weight of its
-own that 0 turns off: the information that Q's category of a real image holds of that of an altered copy of it,
+D's output is a logit everywhere, and every mean is over the batch. Two terms are not the paper's, and have weights of
+their own that 0 turns off. Both are of real images x and altered copies t(x), t a small affine map. One, to be
+maximised, is the information that Q's category of an image holds of its copy's,
 
-    I(k; k')        where  k ~ Q(k | x),  k' ~ Q(k' | t(x)),  x ~ data,  t a small affine map        (nats)
+    I(k; k')        where  k ~ Q(k | x),  k' ~ Q(k' | t(x)),  x ~ data        (nats)
 
 which is large if the categories do not depend on t, are certain, and are equally frequent (Ji et al. 2019, IIC, arXiv
-1807.06653, equation 3). The paper's own bound is content with any ten groups of images that Q can tell apart.
+1807.06653, equation 3). The paper's own bound is content with any ten groups of images that Q can tell apart. The
+other, to be minimised, is the error of Q's continuous codes as measures of t,
+
+    ½ Σ_j E[(μ_j(t(x)) - μ_j(x) - s_j(t))²]        where  μ_j(x) = E_Q[c_j | x]
+
+with s_j(t) how far t makes an image lean, for the first continuous code, and how much wider, for the second. The bound
+is the same for any rotation of two codes, so that each may be a mixture of what people would tell apart.
 """
 
 from __future__ import annotations
@@ -73,6 +80,21 @@ def mutual_information_lower_bound(
     """
     log_q_c_given_x = log_q(spec, q_params, c).mean(dim=0)
     return log_q_c_given_x.new_tensor(spec.entropies_nats) + log_q_c_given_x
+
+
+def equivariance_loss(
+    means: Float[Tensor, "n j"], means_of_copies: Float[Tensor, "n j"], shifts: Float[Tensor, "n j"]
+) -> Float[Tensor, ""]:
+    """Returns half the squared error of how the codes of altered images differ from those of the images.
+
+    Up to a constant it is -log of a Gaussian density with deviation 1, in nats; 0 if codes move as they should.
+
+    Args:
+        means: of Q's continuous codes, for images.
+        means_of_copies: the same of altered copies.
+        shifts: by how much each code of each copy should be larger.
+    """
+    return 0.5 * (means_of_copies - means - shifts).square().sum(dim=1).mean()
 
 
 def joint_assignments(logits_a: Float[Tensor, "n m k"], logits_b: Float[Tensor, "n m k"]) -> Float[Tensor, "m k k"]:

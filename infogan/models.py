@@ -14,6 +14,9 @@ Axes: n batch, c h w image, z noise, q columns of Q's output. Images are NCHW in
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -199,6 +202,20 @@ class OverclusteredQ(nn.Module):
             shares = (shares / shares.sum(dim=0)).T
             weight.copy_(shares @ class_weights[head])
             bias.copy_(shares @ class_biases[head])
+
+
+@contextlib.contextmanager
+def statistics_kept(net: nn.Module) -> Iterator[None]:
+    """Within it, BatchNorm normalises by the batch as in training, but its running statistics stay."""
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    try:
+        for layer in layers:
+            layer.momentum = 0.0
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 class _FlattenChannelsLast(nn.Module):

@@ -7,8 +7,8 @@
 | q_head | -λ·L_I if `both`, -L_I if `probe`       | -λ·L_I if `g`, else stays            |
 | G      | stays                                   | loss_g, and -λ·L_I unless `probe`    |
 
-With λ_consistency, the D update also trains trunk and q_head on real images and altered copies of them: see
-`losses.information`. Until categories are made from classes that learn so, their L_I has no weight.
+With λ_consistency or λ_equivariance, the D update also trains trunk and q_head on real images and altered copies of
+them: see `losses`. Until categories are made from classes that learn so, their L_I has no weight.
 
 `probe` is the vanilla GAN: a Q head of the same size learns, with the same budget, on features detached from
 the trunk, so that it moves neither D nor G, and its L_I is an honest estimate rather than a random head's.
@@ -25,18 +25,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from infogan.affine import Copies, lean_and_widening
 from infogan.config import TrainConfig
 from infogan.errors import NonFiniteLossError
+from infogan.latents import posterior_means
 from infogan.losses import (
     GanLoss,
     discriminator_loss,
+    equivariance_loss,
     generator_loss,
     information,
     joint_assignments,
     mutual_information_lower_bound,
     smoothed_information,
 )
-from infogan.models import Discriminator, Generator, OverclusteredQ
+from infogan.models import Discriminator, Generator, OverclusteredQ, statistics_kept
 from infogan.ranks import average, mean_over_ranks
 from infogan.spec import Categorical, LatentSpec
 
@@ -54,13 +57,26 @@ class StepLosses:
         loss_g: G's GAN loss, after D's update, without L_I.
         mi_nats: L_I of each code, before the update that trains Q: on images that Q has not learned from yet.
         consistency_nats: of each categorical code, what the category of a real image, or before it is settled the
-            class, says of that of its copy; None without copies.
+            class, says of that of its copy; None without that term.
+        equivariance: how far Q's continuous codes of copies are from what the maps say, before the update; None without
+            that term.
     """
 
     loss_d: Float[Tensor, ""]
     loss_g: Float[Tensor, ""]
     mi_nats: Float[Tensor, " i"]
     consistency_nats: Float[Tensor, " categorical"] | None = None
+    equivariance: Float[Tensor, ""] | None = None
+
+
+@dataclass(frozen=True)
+class DiscriminatorLosses:
+    """What an update of D reports; as in `StepLosses`, but L_I is None if it is left to the update of G."""
+
+    loss_d: Float[Tensor, ""]
+    mi_nats: Float[Tensor, " i"] | None
+    consistency_nats: Float[Tensor, " categorical"] | None
+    equivariance: Float[Tensor, ""] | None
 
 
 class AdversarialStep:
@@ -83,9 +99,11 @@ class AdversarialStep:
         self.generator, self.discriminator = generator, discriminator
         self.spec, self.mi_updates = config.spec, mi_updates
         self.gan_loss: GanLoss = config.gan_loss
-        self.lambda_consistency = config.lambda_consistency
+        self.lambda_consistency = config.lambda_consistency if config.is_consistent else 0.0
+        self.lambda_equivariance = config.lambda_equivariance if config.is_equivariant else 0.0
         device = next(generator.parameters()).device
         self.category_weight, self.settled = 1.0, True
+        self._code_per = torch.tensor([config.code_per_lean, config.code_per_widening], device=device)
         self._lambdas_cat = code_weights(self.spec, config.lambda_cat, 0.0).to(device)
         self._lambdas_cont = code_weights(self.spec, 0.0, config.lambda_cont).to(device)
         # Each parameter has one owner: Q belongs to the update that trains it. A probe learns at the rate of the Q
@@ -119,7 +137,7 @@ class AdversarialStep:
         x_real: Float[Tensor, "n ch h w"],
         z: Float[Tensor, "n z"],
         c: Float[Tensor, "n c"],
-        x_copy: Float[Tensor, "n ch h w"] | None = None,
+        copies: Copies | None = None,
     ) -> StepLosses:
         """Updates D, then G, on one batch, and returns the losses.
 
@@ -129,45 +147,52 @@ class AdversarialStep:
             x_real: real images.
             z: noise.
             c: codes.
-            x_copy: altered copies of the real images, for the consistency term; Q is an `OverclusteredQ` then.
+            copies: altered copies of the real images, for the terms that need them.
 
         Raises:
             NonFiniteLossError: before the update that the loss would have made.
         """
         x_fake = self.generator(z, c)
-        loss_d, mi_in_d_update, consistency = self.update_discriminator(x_real, x_fake.detach(), c, x_copy)
+        d = self.update_discriminator(x_real, x_fake.detach(), c, copies)
         loss_g, mi_in_g_update = self.update_generator(x_fake, c)
-        mi_nats = mi_in_g_update if mi_in_d_update is None else mi_in_d_update
+        mi_nats = mi_in_g_update if d.mi_nats is None else d.mi_nats
         assert mi_nats is not None
-        return StepLosses(loss_d, loss_g, mi_nats, consistency)
+        return StepLosses(d.loss_d, loss_g, mi_nats, d.consistency_nats, d.equivariance)
 
     def update_discriminator(
         self,
         x_real: Float[Tensor, "n ch h w"],
         x_fake: Float[Tensor, "n ch h w"],
         c: Float[Tensor, "n c"],
-        x_copy: Float[Tensor, "n ch h w"] | None = None,
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, " i"] | None, Float[Tensor, " categorical"] | None]:
-        """Moves what D's optimizer owns.
-
-        Returns loss_d, L_I unless it is left to the G update, and with copies the consistency of the categories.
-        """
+        copies: Copies | None = None,
+    ) -> DiscriminatorLosses:
+        """Moves what D's optimizer owns, and returns what it was moved by."""
         net = self.discriminator
         # Q's hidden layer sees generated images alone, so that its BatchNorm knows no others.
         features_real, features_fake = net.trunk(x_real), net.trunk(x_fake)
         loss_d = discriminator_loss(net.d_head(features_real), net.d_head(features_fake), self.gan_loss)
-        total, mi_nats, consistency = loss_d, None, None
+        total, mi_nats, consistency, equivariance = loss_d, None, None, None
         if self.mi_updates == "probe":
             mi_nats = self._mi(c, net.q_head(features_fake.detach()))
             total = total - mi_nats.sum()
         elif self.mi_updates == "both":
             mi_nats = self._mi(c, net.q_head(features_fake))
             total = total - self.lambdas @ mi_nats
-        if x_copy is not None:
-            consistency, term = self._consistency(features_real, net.trunk(x_copy))
-            total = total - self.lambda_consistency * term
+        if copies is not None:
+            features_copy = net.trunk(copies.images)
+            if self.lambda_consistency > 0:
+                consistency, term = self._consistency(features_real, features_copy)
+                total = total - self.lambda_consistency * term
+            if self.lambda_equivariance > 0:
+                equivariance = self._equivariance(features_real, features_copy, copies.affines)
+                total = total + self.lambda_equivariance * equivariance
         _descend(total, "loss_d", self.opt_d)
-        return loss_d.detach(), None if mi_nats is None else mi_nats.detach(), consistency
+        return DiscriminatorLosses(
+            loss_d.detach(),
+            None if mi_nats is None else mi_nats.detach(),
+            consistency,
+            None if equivariance is None else equivariance.detach(),
+        )
 
     def _consistency(
         self, features_real: Float[Tensor, "n f"], features_copy: Float[Tensor, "n f"]
@@ -197,6 +222,16 @@ class AdversarialStep:
             found.append(information(running))
             terms.append(smoothed_information(joint, running) if self.category_weight > 0 else information(joint))
         return torch.stack(found), torch.stack(terms).sum()
+
+    def _equivariance(
+        self, features_real: Float[Tensor, "n f"], features_copy: Float[Tensor, "n f"], affines: Float[Tensor, "n 2 3"]
+    ) -> Float[Tensor, ""]:
+        q_head = self.discriminator.q_head
+        with statistics_kept(q_head):
+            means = posterior_means(self.spec, q_head(torch.cat([features_real, features_copy])))
+        shifts = self._code_per * lean_and_widening(affines)
+        of_images, of_copies = means[:, : shifts.shape[1]].chunk(2)
+        return equivariance_loss(of_images, of_copies, shifts[:, : means.shape[1]])
 
     def settle(self) -> None:
         """Starts the categories from the classes that were learned so far."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from infogan import auxiliary, ranks
-from infogan.affine import AffineRange, random_affines, warp
+from infogan.affine import AffineRange, Copies, random_affines, warp
 from infogan.config import MAY_CHANGE, DatasetName, TrainConfig, flag_of
 from infogan.datasets import ImageDataset, ShuffledBatches, epoch_of, load_dataset
 from infogan.errors import NonFiniteLossError, UserError
@@ -95,7 +95,7 @@ class Trainer:
         self.batches = ShuffledBatches(images.to(self.device), config.batch_size, config.seed)
         self._latents_rng = torch.Generator(self.device).manual_seed(config.seed)
         alteration = AffineRange(config.rotate, config.scale, config.shear, config.shift)
-        self._alteration = alteration if config.is_consistent else None
+        self._alteration = alteration if config.is_consistent or config.is_equivariant else None
         epochs = config.epochs
         self.total_steps = config.steps if epochs is None else epochs * self.batches.per_epoch
         self.step = 0
@@ -121,13 +121,13 @@ class Trainer:
         self._follow_schedule()
         batch = (self.batches.next(), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
         x_real, z, c = (ranks.share(part) for part in batch)
-        x_copy = None
+        copies = None
         if self._alteration is not None:
             # All ranks draw the maps of the whole batch.
-            affines = random_affines(self.config.batch_size, self._alteration, self._latents_rng)
-            x_copy = warp(x_real, ranks.share(affines))
+            affines = ranks.share(random_affines(self.config.batch_size, self._alteration, self._latents_rng))
+            copies = Copies(warp(x_real, affines), affines)
         try:
-            metrics = self._named(self._infogan(x_real, z, c, x_copy))
+            metrics = self._named(self._infogan(x_real, z, c, copies))
             if self._vanilla is not None:
                 vanilla = self._named(self._vanilla(x_real, z, c))
                 metrics |= {f"vanilla_{name}": value for name, value in vanilla.items()}
@@ -144,7 +144,7 @@ class Trainer:
         """Sets what depends on the step: the rates, and with the consistency term the part that the categories have."""
         for step in filter(None, (self._infogan, self._vanilla)):
             step.scale_rates(self._rate)
-        if self._alteration is None:
+        if not self.config.is_consistent:
             return
         steps_settled = self.step - self.config.settle_step
         if steps_settled == 0:
@@ -164,6 +164,8 @@ class Trainer:
         names = self.spec.names
         metrics = {"loss_d": losses.loss_d, "loss_g": losses.loss_g}
         metrics |= {f"mi_{name}": value for name, value in zip(names, losses.mi_nats, strict=True)}
+        if losses.equivariance is not None:
+            metrics["equivariance"] = losses.equivariance
         if losses.consistency_nats is not None:
             codes = zip(self.spec.categorical, losses.consistency_nats, strict=True)
             metrics |= {f"consistency_{names[i]}": value for i, value in codes}

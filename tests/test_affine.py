@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from infogan.affine import AffineRange, random_affines, warp
+from infogan.affine import AffineRange, lean_and_widening, random_affines, warp
 from infogan.datasets import to_unit_range
+from infogan.digits import measure_digits
 
 NOTHING = AffineRange(rotate_degrees=0, scale=0, shear=0, shift=0)
 
@@ -71,3 +72,32 @@ def test_quantities_and_images_are_independent():
 def test_a_seed_fixes_them():
     assert torch.equal(draw(seed=3, shift=0.1), draw(seed=3, shift=0.1))
     assert not torch.equal(draw(seed=3, shift=0.1), draw(seed=4, shift=0.1))
+
+
+def affine_of(rows, n):
+    return torch.tensor([rows]).expand(n, -1, -1)
+
+
+def test_lean_is_the_angle_of_an_upright_line_and_widening_the_log_of_a_level_one():
+    cos, sin = math.cos(0.3), math.sin(0.3)
+    for rows, lean, widening in [
+        ([[1.0, 0, 0], [0, 1, 0]], 0.0, 0.0),
+        ([[1.0, 0.2, 0.5], [0, 1, -0.5]], math.atan(0.2), 0.0),
+        ([[0.8, 0, 0], [0, 1.3, 0]], 0.0, math.log(1 / 0.8)),
+        ([[cos, sin, 0], [-sin, cos, 0]], 0.3, 0.0),
+    ]:
+        assert lean_and_widening(affine_of(rows, 1))[0].tolist() == pytest.approx([lean, widening], abs=1e-6)
+
+
+def test_they_are_what_is_measured_on_real_digits(x):
+    def measured(affines):
+        pixels = ((warp(x, affines).clamp(-1, 1) + 1) * 127.5).round().byte()
+        return torch.from_numpy(measure_digits(pixels[:, 0].numpy()))
+
+    before = measured(affine_of([[1.0, 0, 0], [0, 1, 0]], len(x)))
+    sheared = affine_of([[1.0, 0.2, 0], [0, 1, 0]], len(x))
+    slant = measured(sheared)[:, 3] - before[:, 3]
+    assert slant.median().item() == pytest.approx(lean_and_widening(sheared)[0, 0].item(), abs=0.03)
+    wider = affine_of([[0.8, 0, 0], [0, 1, 0]], len(x))
+    width = (measured(wider)[:, 4] / before[:, 4]).log()
+    assert width.median().item() == pytest.approx(lean_and_widening(wider)[0, 1].item(), abs=0.05)

@@ -38,6 +38,12 @@ def parse(*argv):
         (["--name", ".."], "--name: expected a folder's name"),
         (["--sample-every", "0"], "--sample-every: expected at least 1, got 0"),
         (["--mi-updates", "g"], "--lambda-consistency: expected 0 with --mi-updates g"),
+        (
+            ["--mi-updates", "g", "--lambda-consistency", "0"],
+            "--lambda-equivariance: expected 0 with --mi-updates g",
+        ),
+        (["--lambda-equivariance", "-1"], "--lambda-equivariance: expected 0 or a positive number, got -1.0"),
+        (["--code-per-lean", "inf"], "--code-per-lean: expected a number, got inf"),
         (["--overcluster-heads", "0"], "--overcluster-heads: expected at least 1, got 0"),
         (["--overclusters", "9"], "--overclusters: expected at least 10, as many as a code's categories, got 9"),
         (["--rotate", "inf"], "--rotate: expected 0 or a positive number, got inf"),
@@ -119,3 +125,11 @@ def test_consistency_needs_a_weight_and_a_category():
     assert not TrainConfig(codes="uniform").is_consistent
     assert not TrainConfig.from_preset("paper").is_consistent
     assert TrainConfig.from_preset("paper", mi_updates="g").mi_updates == "g"
+
+
+def test_equivariance_needs_a_weight_and_a_continuous_code():
+    assert TrainConfig().is_equivariant
+    assert not TrainConfig(codes="cat10").is_equivariant
+    assert not TrainConfig(lambda_equivariance=0.0).is_equivariant
+    assert not TrainConfig.from_preset("paper").is_equivariant
+    assert not TrainConfig.from_dict({"seed": 3}).is_equivariant  # a run from before the term

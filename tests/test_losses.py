@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infogan import LatentSpec, discriminator_loss, generator_loss, mutual_information_lower_bound, sample_prior
-from infogan.losses import information, joint_assignments, pointwise_information, smoothed_information
+from infogan.losses import (
+    equivariance_loss,
+    information,
+    joint_assignments,
+    pointwise_information,
+    smoothed_information,
+)
 
 LN10 = math.log(10)
 
@@ -188,3 +194,11 @@ class TestInformation:
         even = 0.02 * uneven + 0.98 * torch.eye(2).div(2)
         # Of a class that always comes three times as often the images are pulled away, to the other.
         assert pull_to_the_rarer_class(uneven) > 3 * abs(pull_to_the_rarer_class(even))
+
+
+def test_equivariance_is_half_the_squared_error_of_how_codes_move():
+    means, shifts = torch.randn(8, 2), torch.randn(8, 2)
+    assert equivariance_loss(means, means + shifts, shifts).item() == pytest.approx(0, abs=1e-12)
+    assert equivariance_loss(means, means, torch.tensor([[0.3, 0.4]]).expand(8, 2)).item() == pytest.approx(0.125)
+    # It only sees the difference: what codes are of the images themselves is left to the bound.
+    assert equivariance_loss(means + 5, means + 5 + shifts, shifts).item() == pytest.approx(0, abs=1e-10)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from infogan import Discriminator, Generator, NonFiniteLossError, sample_prior
-from infogan.affine import AffineRange, random_affines, warp
+from infogan.affine import AffineRange, Copies, lean_and_widening, random_affines, warp
 from infogan.datasets import to_unit_range
 from infogan.losses import information, joint_assignments, smoothed_information
 from infogan.steps import CATEGORY_JOINT_UPDATE, CLASS_JOINT_UPDATE, AdversarialStep
@@ -84,7 +84,7 @@ def test_every_weight_has_exactly_one_optimizer(small, mi_updates):
 
 @pytest.mark.parametrize("mi_updates", ["both", "g"])
 def test_a_probe_learns_at_the_rate_of_the_q_it_is_compared_with(small, mi_updates):
-    config = small(mi_updates=mi_updates, lambda_consistency=0.0)
+    config = small(mi_updates=mi_updates, lambda_consistency=0.0, lambda_equivariance=0.0)
 
     def q_rate(step):
         (weight, *_) = step.discriminator.q_head.parameters()
@@ -217,6 +217,35 @@ def test_a_non_finite_loss_is_refused_before_its_update(small, batch, update):
         assert moved(step, before) == set()
 
 
+@pytest.fixture
+def with_copies(small, batch):
+    def make(seed=0, n=16, codes="cat10,uniform,cat3"):
+        x_real, z, c = batch(small(codes=codes), seed, n)
+        affines = random_affines(n, AffineRange(20, 0.1, 0.15, 0.07), torch.Generator().manual_seed(seed))
+        return x_real, z, c, Copies(warp(x_real, affines), affines)
+
+    return make
+
+
+def d_gradients(step, x_real, z, c, copies):
+    """The gradients of an update of D, by the names of all weights that have one; none of G has."""
+    nets = {"": step.discriminator, "G.": step.generator}
+    found = {}
+
+    def note():
+        for prefix, net in nets.items():
+            found.update({prefix + n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None})
+
+    step.opt_d.step = note
+    step.update_discriminator(x_real, step.generator(z, c).detach(), c, copies)
+    assert found and not any(name.startswith("G.") for name in found)
+    return found
+
+
+def close(a, b):
+    return torch.allclose(a, b, rtol=1e-4, atol=1e-9)
+
+
 class TestConsistency:
     """Two categorical codes, so that each has classes of its own."""
 
@@ -225,15 +254,6 @@ class TestConsistency:
     @pytest.fixture
     def step(self, small):
         return build(small(codes=self.CODES), "both", n_overclusters=12)
-
-    @pytest.fixture
-    def with_copies(self, small, batch):
-        def make(seed=0, n=16):
-            x_real, z, c = batch(small(codes=self.CODES), seed, n)
-            affines = random_affines(n, AffineRange(20, 0.1, 0.15, 0.07), torch.Generator().manual_seed(seed))
-            return x_real, z, c, warp(x_real, affines)
-
-        return make
 
     def test_every_weight_has_exactly_one_optimizer_and_linear_heads_their_own_rate(self, step):
         every = {id(p) for part in parts(step).values() for p in part.parameters()}
@@ -245,12 +265,12 @@ class TestConsistency:
             id(p) for head in (net.d_head, net.q_head.categories, net.q_head.classes) for p in head.parameters()
         }
 
-    def learn(self, step, x_real, z, c, x_copy):
+    def learn(self, step, x_real, z, c, copies):
         """Which weights of categories and classes a D update moves."""
         q_head = step.discriminator.q_head
         heads = (q_head.categories, q_head.classes)
         before = [head.weight.detach().clone() for head in heads]
-        step.update_discriminator(x_real, step.generator(z, c).detach(), c, x_copy)
+        step.update_discriminator(x_real, step.generator(z, c).detach(), c, copies)
         return [(head.weight != old).any(dim=1) for head, old in zip(heads, before, strict=True)]
 
     def test_the_classes_of_all_heads_learn_and_then_the_categories(self, step, with_copies):
@@ -266,19 +286,19 @@ class TestConsistency:
     def test_the_first_step_of_the_categories_is_as_long_as_any_first_step(self, step, with_copies):
         step.settled, step.category_weight = False, 0.0
         for seed in range(20):
-            x_real, z, c, x_copy = with_copies(seed)
-            step.update_discriminator(x_real, step.generator(z, c).detach(), c, x_copy)
+            x_real, z, c, copies = with_copies(seed)
+            step.update_discriminator(x_real, step.generator(z, c).detach(), c, copies)
         step.settle()
         step.settled = True
         weight = step.discriminator.q_head.categories.weight
         before = weight.detach().clone()
-        x_real, z, c, x_copy = with_copies(20)
-        step.update_discriminator(x_real, step.generator(z, c).detach(), c, x_copy)
+        x_real, z, c, copies = with_copies(20)
+        step.update_discriminator(x_real, step.generator(z, c).detach(), c, copies)
         assert (weight - before).abs().max().item() == pytest.approx(2e-3, rel=1e-2)
 
     def test_averages_follow_the_classes_of_images_and_copies(self, step, with_copies):
         step.settled, step.category_weight = False, 0.0
-        x_real, z, c, _ = with_copies()
+        x_real, z, c, copies = with_copies()
         q_head, trunk = step.discriminator.q_head, step.discriminator.trunk
         # The last head cuts through the features, so that it is consistent on equal copies; others know nothing.
         with torch.no_grad():
@@ -287,35 +307,15 @@ class TestConsistency:
             logits = q_head.class_logits(trunk(x_real))[:, 0]
         joint = torch.full((3, 12, 12), 1 / 144).lerp(joint_assignments(logits, logits), CLASS_JOINT_UPDATE)
         x_fake = step.generator(z, c).detach()
-        _, _, consistency = step.update_discriminator(x_real, x_fake, c, x_real)
+        consistency = step.update_discriminator(x_real, x_fake, c, Copies(x_real, copies.affines)).consistency_nats
         torch.testing.assert_close(q_head.class_joints[0], joint, atol=1e-6, rtol=1e-3)
         torch.testing.assert_close(consistency[0], information(joint)[2], atol=1e-6, rtol=1e-3)
 
     def test_it_moves_the_trunk_and_q_but_neither_d_s_head_nor_g(self, small, with_copies):
-        grads = []
-        for lam in (0.0, 1.0):
-            config = small(codes=self.CODES, lambda_consistency=lam)
-            step = build(config, "both", n_overclusters=12)
-            x_real, z, c, x_copy = with_copies()
-            seen = []
-            step.opt_d.step = lambda seen=seen, step=step: seen.append(
-                {
-                    name: [p.grad.clone() for p in part.parameters() if p.grad is not None]
-                    for name, part in parts(step).items()
-                }
-            )
-            step.update_discriminator(x_real, step.generator(z, c).detach(), c, x_copy)
-            grads.append(seen[0])
-
-        def differs(part):
-            return [
-                not torch.allclose(a, b, rtol=1e-4, atol=1e-9) for a, b in zip(*(g[part] for g in grads), strict=True)
-            ]
-
-        assert any(differs("trunk"))
-        assert any(differs("q_head"))
-        assert not any(differs("d_head"))
-        assert grads[1]["G"] == []
+        configs = [small(codes=self.CODES, lambda_consistency=weight) for weight in (0.0, 1.0)]
+        found = [d_gradients(build(config, "both", n_overclusters=12), *with_copies()) for config in configs]
+        differs = {name for name in found[0] if not close(found[0][name], found[1][name])}
+        assert {name.split(".")[0] for name in differs} == {"trunk", "q_head"}
 
     @pytest.mark.parametrize("settled", [False, True])
     def test_g_hears_of_the_categories_once_they_are_settled(self, small, with_copies, settled):
@@ -332,8 +332,8 @@ class TestConsistency:
     def test_the_term_is_of_the_classes_before_they_are_settled(self, step, with_copies):
         step.settled = False
         q_head = step.discriminator.q_head
-        x_real, _, _, x_copy = with_copies()
-        real, altered = step.discriminator.trunk(x_real), step.discriminator.trunk(x_copy)
+        x_real, _, _, copies = with_copies()
+        real, altered = step.discriminator.trunk(x_real), step.discriminator.trunk(copies.images)
         logits = [q_head.class_logits(features) for features in (real, altered)]
         joints = [joint_assignments(*(of_codes[:, code] for of_codes in logits)) for code in (0, 1)]
         averages = [
@@ -347,8 +347,8 @@ class TestConsistency:
     def test_then_it_is_of_the_categories(self, step, with_copies, category_weight):
         step.category_weight = category_weight
         q_head = step.discriminator.q_head
-        x_real, _, _, x_copy = with_copies()
-        real, altered = step.discriminator.trunk(x_real), step.discriminator.trunk(x_copy)
+        x_real, _, _, copies = with_copies()
+        real, altered = step.discriminator.trunk(x_real), step.discriminator.trunk(copies.images)
         wanted, averages = 0.0, []
         for a, b in zip(q_head.category_logits(real), q_head.category_logits(altered), strict=True):
             joint = joint_assignments(a[:, None], b[:, None])[0]
@@ -357,3 +357,75 @@ class TestConsistency:
         consistency, term = step._consistency(real, altered)
         assert term.item() == pytest.approx(wanted, rel=1e-4)
         assert consistency.tolist() == pytest.approx([information(average).item() for average in averages], rel=1e-4)
+
+
+class TestEquivariance:
+    CODES = "uniform,cat10,gaussian,uniform"
+
+    @pytest.fixture
+    def build_step(self, small):
+        def make(codes=self.CODES, n_overclusters=0, **changes):
+            return build(small(codes=codes, lambda_consistency=0.0, **changes), "both", n_overclusters)
+
+        return make
+
+    @pytest.mark.parametrize("n_overclusters", [0, 12])
+    def test_it_moves_the_trunk_and_q_s_first_two_means_and_nothing_else(self, build_step, with_copies, n_overclusters):
+        steps = [build_step(n_overclusters=n_overclusters, lambda_equivariance=weight) for weight in (0.0, 1.0)]
+        without, with_it = (d_gradients(step, *with_copies(codes=self.CODES)) for step in steps)
+        differs = {name for name in without if not close(without[name], with_it[name])}
+        # The last layer's weights: a row for each of Q's outputs.
+        last = "q_head.continuous.3" if n_overclusters else "q_head.3"
+        assert {name.split(".")[0] for name in differs} == {"trunk", "q_head"}
+        rows = (with_it[f"{last}.weight"] - without[f"{last}.weight"]).abs().amax(dim=1) > 1e-9
+        assert rows.tolist() == ([True, True, False] if n_overclusters else [True] + 10 * [False] + [True, False])
+        assert all("categories" not in name and "classes" not in name for name in differs)
+
+    def test_its_value_is_that_of_the_means_in_training(self, build_step, with_copies):
+        step = build_step(code_per_lean=1.5, code_per_widening=-2.5)
+        x_real, z, c, copies = with_copies(codes=self.CODES)
+        trunk, q_head = step.discriminator.trunk, copy.deepcopy(step.discriminator.q_head)
+        params = q_head(torch.cat([trunk(x_real), trunk(copies.images)]))
+        change = params[16:, [0, 11]] - params[:16, [0, 11]]
+        wanted = (change - torch.tensor([1.5, -2.5]) * lean_and_widening(copies.affines)).square().sum(dim=1).mean() / 2
+        losses = step(x_real, z, c, copies)
+        assert losses.equivariance.item() == pytest.approx(wanted.item(), rel=1e-5)
+        assert losses.consistency_nats is None
+
+    def test_q_s_running_statistics_are_of_generated_images_alone(self, build_step, with_copies):
+        statistics = []
+        for weight in (0.0, 1.0):
+            step = build_step(lambda_equivariance=weight)
+            x_real, z, c, copies = with_copies(codes=self.CODES)
+            step.update_discriminator(x_real, step.generator(z, c).detach(), c, copies)
+            norm = step.discriminator.q_head[1]
+            assert norm.momentum == 0.1
+            statistics.append((norm.running_mean.clone(), norm.running_var.clone()))
+        assert statistics[0][0].abs().max() > 0
+        for a, b in zip(*statistics, strict=True):
+            assert torch.equal(a, b)
+
+    def test_one_continuous_code_follows_the_lean_alone(self, build_step, with_copies):
+        codes = "cat10,uniform"
+        step = build_step(codes=codes)
+        x_real, z, c, copies = with_copies(codes=codes)
+        trunk, q_head = step.discriminator.trunk, copy.deepcopy(step.discriminator.q_head)
+        means = q_head(torch.cat([trunk(x_real), trunk(copies.images)]))[:, 10]
+        wanted = (means[16:] - means[:16] - 2.0 * lean_and_widening(copies.affines)[:, 0]).square().mean() / 2
+        assert step(x_real, z, c, copies).equivariance.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+    def test_codes_learn_to_follow_the_copies(self, build_step, with_copies):
+        codes = "cat10,uniform,uniform"
+        step = build_step(codes=codes, lambda_equivariance=10.0, lr_d=2e-3, lambda_cont=0.0)
+        for seed in range(150):
+            x_real, z, c, copies = with_copies(seed % 56, n=64, codes=codes)
+            step.update_discriminator(x_real, step.generator(z, c).detach(), c, copies)
+        x_real, _, _, copies = with_copies(6, n=600, codes=codes)  # other images
+        step.discriminator.eval()
+        with torch.no_grad():
+            change = step.discriminator(copies.images)[1][:, 10:] - step.discriminator(x_real)[1][:, 10:]
+        wanted = lean_and_widening(copies.affines)
+        lean, widening = (torch.corrcoef(torch.stack([change[:, j], wanted[:, j]]))[0, 1].item() for j in (0, 1))
+        # Chance is 0 with a deviation of 0.04.
+        assert lean > 0.7
+        assert widening > 0.25

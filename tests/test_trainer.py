@@ -101,8 +101,9 @@ def test_a_resumed_run_equals_the_uninterrupted_one(small, whole, stop_at):
 @pytest.mark.parametrize("mi_updates", ["both", "g"])
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_a_trainer_resumes_in_memory_too(small, digits, mi_updates, ema_decay):
-    lambda_consistency = float(mi_updates == "both")
-    config = small(mi_updates=mi_updates, ema_decay=ema_decay, lambda_consistency=lambda_consistency, settle_step=1)
+    weight = float(mi_updates == "both")
+    terms = {"lambda_consistency": weight, "lambda_equivariance": weight, "settle_step": 1}
+    config = small(mi_updates=mi_updates, ema_decay=ema_decay, **terms)
     whole, half, resumed = (Trainer(config, digits.images) for _ in range(3))
     for _ in range(4):
         whole.train_step()
@@ -159,11 +160,37 @@ def test_the_category_is_settled_in_time_and_sets_in_little_by_little(small, dig
     assert changed == [(True, False), *5 * [(False, True)]]
 
 
-def test_without_the_term_there_is_neither_copy_nor_finer_class(small, digits):
+def test_without_consistency_there_are_no_finer_classes_and_nothing_waits_for_them(small, digits):
     training = Trainer(small(lambda_consistency=0.0, settle_step=100), digits.images)
-    assert "consistency_c1" not in training.train_step()
+    metrics = training.train_step()
+    assert "consistency_c1" not in metrics and "equivariance" in metrics
     assert not isinstance(training.discriminator.q_head, OverclusteredQ)
     assert training._infogan.lambdas.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("weights", "made"),
+    [
+        ({}, True),
+        ({"lambda_consistency": 0.0}, True),
+        ({"lambda_equivariance": 0.0}, True),
+        ({"lambda_consistency": 0.0, "lambda_equivariance": 0.0}, False),
+    ],
+)
+def test_copies_are_made_only_for_the_terms_that_need_them(small, digits, monkeypatch, weights, made):
+    seen = []
+    training = Trainer(small(**weights), digits.images)
+    learn = training._infogan.update_discriminator
+
+    def note(x_real, x_fake, c, copies):
+        seen.append(copies)
+        return learn(x_real, x_fake, c, copies)
+
+    monkeypatch.setattr(training._infogan, "update_discriminator", note)
+    metrics = training.train_step()
+    assert (seen[0] is not None) is made
+    assert ("consistency_c1" in metrics) is (made and weights.get("lambda_consistency") != 0)
+    assert ("equivariance" in metrics) is (made and weights.get("lambda_equivariance") != 0)
 
 
 def test_pictures_change_nothing_in_training(small, whole, monkeypatch):
