@@ -370,6 +370,13 @@ class _Session:
             device=str(resolve_device(config.device)),
         )
         trainer = Trainer(config, dataset.images)
+        starts = config.settle_step + CATEGORY_DELAY_STEPS
+        if config.is_consistent and trainer.total_steps <= starts and ranks.is_first():
+            print(
+                f"warning: G is not told of the categories in {trainer.total_steps} steps: their L_I sets in after "
+                f"step {starts}, {CATEGORY_DELAY_STEPS} after --settle-step",
+                file=sys.stderr,
+            )
         # The run is made last, so that bad input leaves no empty folders.
         run = ranks.from_first(lambda: Run.create(config, dataset.name))
         session = cls(run, trainer, dataset)

@@ -193,6 +193,22 @@ def test_copies_are_made_only_for_the_terms_that_need_them(small, digits, monkey
     assert ("equivariance" in metrics) is (made and weights.get("lambda_equivariance") != 0)
 
 
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({"steps": 151, "settle_step": 1}, True),
+        ({"steps": 152, "settle_step": 1}, False),
+        ({"epochs": 75, "settle_step": 1}, True),  # of 2 steps
+        ({"epochs": 76, "settle_step": 1}, False),
+        ({"steps": 151, "settle_step": 1, "lambda_consistency": 0.0}, False),
+    ],
+)
+def test_a_run_too_short_for_the_category_says_so(small, capsys, monkeypatch, changes, warned):
+    monkeypatch.setattr(trainer._Session, "fit", lambda self: None)
+    train(small(**changes))
+    assert ("warning: G is not told of the categories in 15" in capsys.readouterr().err) is warned
+
+
 def test_pictures_change_nothing_in_training(small, whole, monkeypatch):
     for draw in ("draw_samples", "draw_all"):
         monkeypatch.setattr(trainer._Session, draw, lambda self: None)
