@@ -1,5 +1,6 @@
 """The machine's settings: faster, and never at the cost of precision."""
 
+import platform
 import subprocess
 import sys
 
@@ -56,30 +57,37 @@ def test_a_processor_that_would_round_products_to_bfloat16_keeps_the_default(pre
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-PAGE_FAULTS_OF_REPEATED_STEPS = """
+# The fewest of ten steps: a busy system may take pages from a process and so add faults to some step, but not to all.
+PAGE_FAULTS_OF_A_REPEATED_STEP = """
 import resource
 import torch
 from infogan.runtime import tune_for
 
 def step():
-    gradients = [torch.ones(6272, 1024) for _ in range(4)]
+    gradients = [torch.ones(10_000, 1024) for _ in range(4)]  # above the 32 MiB that glibc comes to keep by itself
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 {tune}
 step(), step()
-before = faults()
-for _ in range(5):
+counts = [faults()]
+for _ in range(10):
     step()
-print(faults() - before)
+    counts.append(faults())
+print(min(after - before for before, after in zip(counts, counts[1:])))
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's settings")
+def glibc_version() -> tuple[int, ...]:
+    name, version = platform.libc_ver()
+    return tuple(int(part) for part in version.split(".")) if name == "glibc" else ()
+
+
+@pytest.mark.skipif(glibc_version() < (2, 35), reason="needs a glibc that keeps blocks of more than 32 MiB")
 def test_the_memory_of_one_step_serves_the_next_without_a_page_fault():
     def page_faults(tune: str) -> int:
-        code = PAGE_FAULTS_OF_REPEATED_STEPS.format(tune=tune)
+        code = PAGE_FAULTS_OF_A_REPEATED_STEP.format(tune=tune)
         return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
-    assert page_faults("tune_for(torch.device('cpu'))") < 100 < page_faults("")
+    assert page_faults("tune_for(torch.device('cpu'))") < 20 < page_faults("")
