@@ -17,8 +17,9 @@ other, to be minimised, is the error of Q's continuous codes as measures of t,
 
     ½ Σ_j E[(μ_j(t(x)) - μ_j(x) - s_j(t))²]        where  μ_j(x) = E_Q[c_j | x]
 
-with s_j(t) how far t makes an image lean, for the first continuous code, and how much wider, for the second. The bound
-is the same for any rotation of two codes, so that each may be a mixture of what people would tell apart.
+with s_j(t) in proportion to how far t makes an image lean, for the first continuous code, and to how much wider, for
+the second. With a fixed deviation Q errs as much on two codes as on any rotation of them, so that by the bound alone
+each may be a mixture of what people would tell apart.
 """
 
 from __future__ import annotations
