@@ -11,6 +11,7 @@ import torch
 from conftest import small_config
 
 from infogan import NonFiniteLossError, TrainConfig, Trainer, UserError, load_nets, sample_prior, train, trainer
+from infogan.affine import warp
 from infogan.models import OverclusteredQ
 from infogan.run import Run, load_checkpoint
 from infogan.scoring import quick_scores
@@ -147,7 +148,8 @@ def test_the_category_is_settled_in_time_and_sets_in_little_by_little(small, dig
     q_head = training.discriminator.q_head
     started = []
     monkeypatch.setattr(q_head, "settle", lambda: started.append(training.step))
-    joints, weights = [], []
+    joints, weights, copied = [], [], []
+    monkeypatch.setattr(trainer, "warp", lambda images, affines: copied.append(len(images)) or warp(images, affines))
     for _ in range(7):
         metrics = training.train_step()
         assert 0 <= metrics["consistency_c1"] <= math.log(training.config.overclusters)
@@ -156,6 +158,7 @@ def test_the_category_is_settled_in_time_and_sets_in_little_by_little(small, dig
     assert started == [2]
     cont = training.config.lambda_cont
     assert weights == [[w, cont, cont] for w in (0, 0, 0, 0, 0.5, 1, 1)]
+    assert copied == [32, 32, 32, 32, 32, 16, 16]  # half a batch from then on
     changed = [tuple(not torch.equal(*pair) for pair in zip(a, b, strict=True)) for a, b in itertools.pairwise(joints)]
     assert changed == [(True, False), *5 * [(False, True)]]
 
