@@ -33,17 +33,15 @@ class AffineRange:
 
 @dataclass(frozen=True)
 class Copies:
-    """Altered copies of every `every`-th image of a batch, from its first.
+    """Altered copies of images.
 
     Attributes:
         images: the copies.
         affines: the maps from their pixels to those of the originals.
-        every: 1 if each image has a copy.
     """
 
     images: Float[Tensor, "n ch h w"]
     affines: Float[Tensor, "n 2 3"]
-    every: int = 1
 
 
 def random_affines(n: int, range_: AffineRange, generator: torch.Generator) -> Float[Tensor, "n 2 3"]:

@@ -114,8 +114,8 @@ class TrainConfig:
     device: str = option("auto", "auto (CUDA if there is one), cpu, cuda or cuda:N", may_change=True)
 
     gan_loss: Literal["bce", "lsgan"] = option("bce", "non-saturating cross-entropy, or least squares")
-    lambda_cat: float = option(0.5, "weight of L_I of each categorical code", **_NOT_NEGATIVE)
-    lambda_cont: float = option(0.5, "weight of L_I of each continuous code", **_NOT_NEGATIVE)
+    lambda_cat: float = option(1.0, "weight of L_I of each categorical code", **_NOT_NEGATIVE)
+    lambda_cont: float = option(1.0, "weight of L_I of each continuous code", **_NOT_NEGATIVE)
     lambda_consistency: float = option(
         1.0,
         "weight of the information that Q's category of a real image holds of that of an altered copy; "

@@ -147,7 +147,7 @@ class AdversarialStep:
             x_real: real images.
             z: noise.
             c: codes.
-            copies: altered copies of the real images, or of some, for the terms that need them.
+            copies: altered copies of the real images, for the terms that need them.
 
         Raises:
             NonFiniteLossError: before the update that the loss would have made.
@@ -179,14 +179,13 @@ class AdversarialStep:
             mi_nats = self._mi(c, net.q_head(features_fake))
             total = total - self.lambdas @ mi_nats
         if copies is not None:
-            features_image, features_copy = features_real[:: copies.every], net.trunk(copies.images)
-            share = 1 / copies.every  # a copy weighs the same, however many there are
+            features_copy = net.trunk(copies.images)
             if self.lambda_consistency > 0:
-                consistency, term = self._consistency(features_image, features_copy)
-                total = total - share * self.lambda_consistency * term
+                consistency, term = self._consistency(features_real, features_copy)
+                total = total - self.lambda_consistency * term
             if self.lambda_equivariance > 0:
-                equivariance = self._equivariance(features_image, features_copy, copies.affines)
-                total = total + share * self.lambda_equivariance * equivariance
+                equivariance = self._equivariance(features_real, features_copy, copies.affines)
+                total = total + self.lambda_equivariance * equivariance
         _descend(total, "loss_d", self.opt_d)
         return DiscriminatorLosses(
             loss_d.detach(),
@@ -196,7 +195,7 @@ class AdversarialStep:
         )
 
     def _consistency(
-        self, features_image: Float[Tensor, "n f"], features_copy: Float[Tensor, "n f"]
+        self, features_real: Float[Tensor, "n f"], features_copy: Float[Tensor, "n f"]
     ) -> tuple[Float[Tensor, " categorical"], Float[Tensor, ""]]:
         """Returns the consistency of each categorical code, detached, and the term to be maximised.
 
@@ -206,30 +205,30 @@ class AdversarialStep:
         q_head = self.discriminator.q_head
         assert isinstance(q_head, OverclusteredQ)
         if not self.settled:
-            logits = [q_head.class_logits(features).flatten(1, 2) for features in (features_image, features_copy)]
+            logits = [q_head.class_logits(features).flatten(1, 2) for features in (features_real, features_copy)]
             joints = mean_over_ranks(joint_assignments(logits[0], logits[1])).unflatten(0, (-1, q_head.n_heads))
             q_head.class_joints.lerp_(joints.detach(), CLASS_JOINT_UPDATE)
             # Classes come into being by the chance of single batches: in the average there is nothing to start from.
             return information(q_head.class_joints).amax(dim=1), information(joints).mean(dim=1).sum()
         found, terms = [], []
-        for logits_image, logits_copy, running in zip(
-            q_head.category_logits(features_image),
+        for logits_real, logits_copy, running in zip(
+            q_head.category_logits(features_real),
             q_head.category_logits(features_copy),
             q_head.category_joints,
             strict=True,
         ):
-            joint = mean_over_ranks(joint_assignments(logits_image.unsqueeze(1), logits_copy.unsqueeze(1))).squeeze(0)
+            joint = mean_over_ranks(joint_assignments(logits_real.unsqueeze(1), logits_copy.unsqueeze(1))).squeeze(0)
             running.lerp_(joint.detach(), CATEGORY_JOINT_UPDATE)
             found.append(information(running))
             terms.append(smoothed_information(joint, running) if self.category_weight > 0 else information(joint))
         return torch.stack(found), torch.stack(terms).sum()
 
     def _equivariance(
-        self, features_image: Float[Tensor, "n f"], features_copy: Float[Tensor, "n f"], affines: Float[Tensor, "n 2 3"]
+        self, features_real: Float[Tensor, "n f"], features_copy: Float[Tensor, "n f"], affines: Float[Tensor, "n 2 3"]
     ) -> Float[Tensor, ""]:
         q_head = self.discriminator.q_head
         with statistics_kept(q_head):
-            means = posterior_means(self.spec, q_head(torch.cat([features_image, features_copy])))
+            means = posterior_means(self.spec, q_head(torch.cat([features_real, features_copy])))
         shifts = self._code_per * lean_and_widening(affines)
         of_images, of_copies = means[:, : shifts.shape[1]].chunk(2)
         return equivariance_loss(of_images, of_copies, shifts[:, : means.shape[1]])

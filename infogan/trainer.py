@@ -123,12 +123,9 @@ class Trainer:
         x_real, z, c = (ranks.share(part) for part in batch)
         copies = None
         if self._alteration is not None:
-            # Once the categories are there, half of the copies keep them as well, in less time.
-            every = 2 if self._infogan.category_weight == 1 else 1
-            # All ranks draw the maps of the whole batch, so that an image has the same one on any number of ranks.
-            affines = random_affines(self.config.batch_size, self._alteration, self._latents_rng)
-            affines = ranks.share(affines)[::every]
-            copies = Copies(warp(x_real[::every], affines), affines, every)
+            # All ranks draw the maps of the whole batch.
+            affines = ranks.share(random_affines(self.config.batch_size, self._alteration, self._latents_rng))
+            copies = Copies(warp(x_real, affines), affines)
         try:
             metrics = self._named(self._infogan(x_real, z, c, copies))
             if self._vanilla is not None:
