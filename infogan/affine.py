@@ -1,4 +1,4 @@
-"""Small random affine maps of images: what an image may suffer and still show the same thing.
+"""Small random changes of images, affine maps and contrast: what an image may suffer and still show the same thing.
 
 Axes: n images, ch h w image.
 """
@@ -81,3 +81,27 @@ def warp(images: Float[Tensor, "n ch h w"], affines: Float[Tensor, "n 2 3"]) -> 
     """Returns images altered by affine maps, bilinear; what comes from outside an image is its nearest border pixel."""
     grid = F.affine_grid(affines, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def random_contrasts(n: int, strength: float, generator: torch.Generator) -> Float[Tensor, "n 2"]:
+    """Returns an exponent and a factor for each of n images, as `change_contrast` takes them.
+
+    Args:
+        n: how many.
+        strength: their logarithms are uniform, up to this to either side.
+        generator: drawn from, and advanced; the result is made on its device.
+    """
+    u = torch.rand((n, 2), generator=generator, device=generator.device) * 2 - 1
+    return (strength * u).exp()
+
+
+def change_contrast(images: Float[Tensor, "n ch h w"], contrasts: Float[Tensor, "n 2"]) -> Float[Tensor, "n ch h w"]:
+    """Returns images in [-1, 1] whose intensities u in [0, 1] became factor · u^exponent, at most 1; black stays black.
+
+    Args:
+        images: in [-1, 1].
+        contrasts: the exponent and the factor of each image.
+    """
+    exponent, factor = contrasts[:, :, None, None, None].unbind(1)
+    intensities = ((images + 1) / 2).clamp(0, 1)
+    return (factor * intensities**exponent).clamp_max(1) * 2 - 1

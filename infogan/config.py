@@ -20,7 +20,7 @@ from infogan.errors import UserError
 from infogan.spec import LatentSpec
 
 DatasetName = Literal["auto", "mnist", "mnist5k", "fashion"]
-PresetName = Literal["fast", "paper"]
+PresetName = Literal["fast", "fashion", "paper"]
 
 _NOT_GIVEN = object()
 
@@ -159,6 +159,12 @@ class TrainConfig:
     scale: float = option(0.1, "and widened and heightened by up to this share", **_FRACTION)
     shear: float = option(0.15, "and sheared by up to so many columns a row", **_NOT_NEGATIVE)
     shift: float = option(0.07, "and moved by up to this share of their side", **_FRACTION)
+    contrast: float = option(
+        0.0,
+        "and their intensities u in [0, 1] become a u^b, with a and b between e^-this and e^this",
+        before=0.0,
+        **_NOT_NEGATIVE,
+    )
     mi_updates: Literal["both", "g"] = option(
         "both",
         "which updates carry the L_I term: both (D's trains trunk, d_head and q_head, G's trains G), "
@@ -299,6 +305,12 @@ MAY_CHANGE = frozenset(f.name for f in dataclasses.fields(TrainConfig) if f.meta
 # openai/InfoGAN, which fills in what the paper leaves open.
 PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
     "fast": {},
+    "fashion": {
+        "dataset": ("fashion", "what the preset is for"),
+        "contrast": (0.4, "measured: else categories tell dark clothes from light ones"),
+        "settle_step": (450, "measured: the classes of clothes take longer"),
+        "lambda_equivariance": (0.0, "left out: clothes do not lean as digits do"),
+    },
     "paper": {
         "codes": ("cat10,uniform,uniform", "paper, section 7.2"),
         "noise_dim": (62, "paper, appendix C.1"),

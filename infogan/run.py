@@ -69,7 +69,8 @@ class Run:
                     f"--resume {run.folder}"
                 )
         else:
-            default = f"{dataset_name}-{config.preset}-seed{config.seed}"
+            what = "-".join(dict.fromkeys((dataset_name, config.preset)))  # the preset for Fashion-MNIST has its name
+            default = f"{what}-seed{config.seed}"
             names = (default if i == 1 else f"{default}-{i}" for i in itertools.count(1))
             run = next(run for run in (cls(out_dir, name) for name in names) if run._claim())
         run.make_folders()

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from infogan import auxiliary, ranks
-from infogan.affine import AffineRange, Copies, random_affines, warp
+from infogan.affine import AffineRange, Copies, change_contrast, random_affines, random_contrasts, warp
 from infogan.config import MAY_CHANGE, DatasetName, TrainConfig, flag_of
 from infogan.datasets import ImageDataset, ShuffledBatches, epoch_of, load_dataset
 from infogan.errors import NonFiniteLossError, UserError
@@ -121,11 +121,7 @@ class Trainer:
         self._follow_schedule()
         batch = (self.batches.next(), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
         x_real, z, c = (ranks.share(part) for part in batch)
-        copies = None
-        if self._alteration is not None:
-            # All ranks draw the maps of the whole batch.
-            affines = ranks.share(random_affines(self.config.batch_size, self._alteration, self._latents_rng))
-            copies = Copies(warp(x_real, affines), affines)
+        copies = self._copies(x_real) if self._alteration is not None else None
         try:
             metrics = self._named(self._infogan(x_real, z, c, copies))
             if self._vanilla is not None:
@@ -139,6 +135,16 @@ class Trainer:
             _move_average(self.generator_ema, self.generator, decay)
         self.step += 1
         return metrics
+
+    def _copies(self, x_real: Tensor) -> Copies:
+        assert self._alteration is not None
+        # All ranks draw what happens to the whole batch.
+        n, strength = self.config.batch_size, self.config.contrast
+        affines = ranks.share(random_affines(n, self._alteration, self._latents_rng))
+        images = warp(x_real, affines)
+        if strength > 0:
+            images = change_contrast(images, ranks.share(random_contrasts(n, strength, self._latents_rng)))
+        return Copies(images, affines)
 
     def _follow_schedule(self) -> None:
         """Sets what depends on the step: the rates, and with the consistency term the part that the categories have."""

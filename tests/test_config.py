@@ -82,7 +82,7 @@ def test_the_deviation_of_q_is_a_number_or_learned():
 
 def test_a_preset_in_python_is_the_preset_on_the_command_line():
     assert TrainConfig.from_preset("paper", seed=3) == parse("--preset", "paper", "--seed", "3")[0]
-    with pytest.raises(UserError, match="--preset: expected one of fast, paper, got 'papre'"):
+    with pytest.raises(UserError, match="--preset: expected one of fast, fashion, paper, got 'papre'"):
         TrainConfig.from_preset("papre")
 
 
