@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from infogan.affine import AffineRange, lean_and_widening, random_affines, warp
+from infogan.affine import (
+    AffineRange,
+    change_contrast,
+    lean_and_widening,
+    random_affines,
+    random_contrasts,
+    warp,
+)
 from infogan.datasets import to_unit_range
 from infogan.digits import measure_digits
 
@@ -101,3 +108,20 @@ def test_they_are_what_is_measured_on_real_digits(x):
     wider = affine_of([[0.8, 0, 0], [0, 1, 0]], len(x))
     width = (measured(wider)[:, 4] / before[:, 4]).log()
     assert width.median().item() == pytest.approx(lean_and_widening(wider)[0, 1].item(), abs=0.05)
+
+
+def test_contrast_is_a_power_and_a_factor_of_intensities(x):
+    intensities = torch.tensor([0.0, 0.25, 0.49, 1.0]).view(1, 1, 2, 2).expand(3, 1, 2, 2)
+    contrasts = torch.tensor([[1.0, 1.0], [0.5, 0.8], [2.0, 1.5]])  # exponent and factor
+    found = (change_contrast(intensities * 2 - 1, contrasts) + 1) / 2
+    wanted = torch.tensor([[0.0, 0.25, 0.49, 1.0], [0.0, 0.4, 0.56, 0.8], [0.0, 0.09375, 0.36015, 1.0]])
+    torch.testing.assert_close(found.flatten(1), wanted)
+    torch.testing.assert_close(change_contrast(x, torch.ones(len(x), 2)), x)
+
+
+def test_contrasts_are_as_often_up_as_down_and_never_stronger_than_asked():
+    logs = random_contrasts(4000, 0.4, torch.Generator().manual_seed(0)).log()
+    assert logs.abs().max() <= 0.4
+    assert logs.mean(dim=0).tolist() == pytest.approx([0, 0], abs=0.02)
+    assert logs.std(dim=0).tolist() == pytest.approx(2 * [0.4 / 3**0.5], rel=0.03)  # of a uniform quantity
+    assert abs(torch.corrcoef(logs.T)[0, 1]) < 0.05

@@ -94,9 +94,10 @@ def test_every_field_is_a_flag_with_help(script):
         assert field.metadata["doc"]
 
 
-def test_paper_preset_says_where_each_value_is_from():
-    described = describe(TrainConfig.from_preset("paper"))
-    for name, (value, source) in PRESETS["paper"].items():
+@pytest.mark.parametrize("preset", ["paper", "fashion"])
+def test_a_preset_says_where_each_value_is_from(preset):
+    described = describe(TrainConfig.from_preset(preset))
+    for name, (value, source) in PRESETS[preset].items():
         assert source
         line = next(line for line in described.splitlines() if line.startswith(f"{name} = "))
         assert line.split("#")[0].strip() == f"{name} = {json.dumps(value)}"

@@ -34,6 +34,8 @@ SMALL = (
     1,
     "--lr-decay",
     0,
+    "--contrast",
+    0.4,
 )
 # Threads of one process would only wait for those of the other.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -86,7 +88,9 @@ def assert_same_losses(rows: list[dict], expected: list[dict], tolerance: float)
 @pytest.fixture
 def one_rank(digits):
     """A trainer on one rank, of the configuration that `train` gives to torchrun."""
-    config = TrainConfig(dataset="mnist5k", width=8, batch_size=64, device="cpu", log_every=1, lr_decay=0.0)
+    config = TrainConfig(
+        dataset="mnist5k", width=8, batch_size=64, device="cpu", log_every=1, lr_decay=0.0, contrast=0.4
+    )
     return lambda: Trainer(config, digits.images)
 
 

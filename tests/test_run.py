@@ -20,6 +20,7 @@ def run(tmp_path):
 def test_a_second_run_never_overwrites_a_first(tmp_path):
     names = [Run.create(TrainConfig(out_dir=str(tmp_path), seed=3), "mnist").name for _ in range(3)]
     assert names == ["mnist-fast-seed3", "mnist-fast-seed3-2", "mnist-fast-seed3-3"]
+    assert Run.create(TrainConfig.from_preset("fashion", out_dir=str(tmp_path)), "fashion").name == "fashion-seed0"
     Run.create(TrainConfig(out_dir=str(tmp_path), name="mine"), "mnist")
     with pytest.raises(UserError, match="--name: expected a name no run has yet, got 'mine'"):
         Run.create(TrainConfig(out_dir=str(tmp_path), name="mine"), "mnist")

@@ -193,6 +193,21 @@ def test_copies_are_made_only_for_the_terms_that_need_them(small, digits, monkey
     assert ("equivariance" in metrics) is (made and weights.get("lambda_equivariance") != 0)
 
 
+def test_copies_differ_in_contrast_as_far_as_asked(small, digits, monkeypatch):
+    copies = []
+    for contrast in (0.0, 0.4):
+        training = Trainer(small(contrast=contrast), digits.images)
+        monkeypatch.setattr(training._infogan, "update_discriminator", lambda *parts: copies.append(parts[3]) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            training.train_step()
+    plain, other = copies
+    assert torch.equal(plain.affines, other.affines)
+    u, altered = (plain.images + 1) / 2, (other.images + 1) / 2
+    weakest, strongest = ((math.exp(sign * 0.4) * u ** math.exp(-sign * 0.4)).clamp_max(1) for sign in (-1, 1))
+    assert ((altered >= weakest - 1e-5) & (altered <= strongest + 1e-5)).all()
+    assert (altered - u).flatten(1).abs().amax(dim=1).min() > 0.01
+
+
 @pytest.mark.parametrize(
     ("changes", "warned"),
     [
