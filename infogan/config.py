@@ -163,7 +163,8 @@ class TrainConfig:
         0.0,
         "and their intensities u in [0, 1] become a u^b, with a and b between e^-this and e^this",
         before=0.0,
-        **_NOT_NEGATIVE,
+        check=lambda value: 0 <= value <= 3,
+        allowed="0 to 3",
     )
     mi_updates: Literal["both", "g"] = option(
         "both",

@@ -47,6 +47,7 @@ def parse(*argv):
         (["--overcluster-heads", "0"], "--overcluster-heads: expected at least 1, got 0"),
         (["--overclusters", "9"], "--overclusters: expected at least 10, as many as a code's categories, got 9"),
         (["--rotate", "inf"], "--rotate: expected 0 or a positive number, got inf"),
+        (["--contrast", "1000"], "--contrast: expected 0 to 3, got 1000.0"),
         (["--lr-heads", "fast"], "argument --lr-heads: invalid float or lr-d value: 'fast'"),
         (["--step", "5"], "unrecognized arguments: --step 5"),
     ],
