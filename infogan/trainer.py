@@ -121,7 +121,7 @@ class Trainer:
         self._follow_schedule()
         batch = (self.batches.next(), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
         x_real, z, c = (ranks.share(part) for part in batch)
-        copies = self._copies(x_real) if self._alteration is not None else None
+        copies = self._copies(x_real)
         try:
             metrics = self._named(self._infogan(x_real, z, c, copies))
             if self._vanilla is not None:
@@ -136,8 +136,9 @@ class Trainer:
         self.step += 1
         return metrics
 
-    def _copies(self, x_real: Tensor) -> Copies:
-        assert self._alteration is not None
+    def _copies(self, x_real: Tensor) -> Copies | None:
+        if self._alteration is None:
+            return None
         # All ranks draw what happens to the whole batch.
         n, strength = self.config.batch_size, self.config.contrast
         affines = ranks.share(random_affines(n, self._alteration, self._latents_rng))

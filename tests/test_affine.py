@@ -5,14 +5,7 @@ import math
 import pytest
 import torch
 
-from infogan.affine import (
-    AffineRange,
-    change_contrast,
-    lean_and_widening,
-    random_affines,
-    random_contrasts,
-    warp,
-)
+from infogan.affine import AffineRange, change_contrast, lean_and_widening, random_affines, random_contrasts, warp
 from infogan.datasets import to_unit_range
 from infogan.digits import measure_digits
 

@@ -154,8 +154,8 @@ def test_the_category_is_settled_in_time_and_sets_in_little_by_little(small, dig
         joints.append((q_head.class_joints.clone(), q_head.category_joints[0].clone()))
         weights.append(training._infogan.lambdas.tolist())
     assert started == [2]
-    cat, cont = training.config.lambda_cat, training.config.lambda_cont
-    assert weights == [[share * cat, cont, cont] for share in (0, 0, 0, 0, 0.5, 1, 1)]
+    cont = training.config.lambda_cont
+    assert weights == [[w, cont, cont] for w in (0, 0, 0, 0, 0.5, 1, 1)]
     changed = [tuple(not torch.equal(*pair) for pair in zip(a, b, strict=True)) for a, b in itertools.pairwise(joints)]
     assert changed == [(True, False), *5 * [(False, True)]]
 
@@ -165,7 +165,7 @@ def test_without_consistency_there_are_no_finer_classes_and_nothing_waits_for_th
     metrics = training.train_step()
     assert "consistency_c1" not in metrics and "equivariance" in metrics
     assert not isinstance(training.discriminator.q_head, OverclusteredQ)
-    assert training._infogan.lambdas.tolist() == 3 * [training.config.lambda_cat]
+    assert training._infogan.lambdas.tolist() == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(
