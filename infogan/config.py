@@ -308,9 +308,9 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
     "fast": {},
     "fashion": {
         "dataset": ("fashion", "what the preset is for"),
-        "contrast": (0.4, "measured: else categories tell dark clothes from light ones"),
-        "settle_step": (450, "measured: the classes of clothes take longer"),
-        "lambda_equivariance": (0.0, "left out: clothes do not lean as digits do"),
+        "contrast": (0.4, "measured on classes before they are grouped: docs/results.md"),
+        "settle_step": (450, "as in those measurements"),
+        "lambda_equivariance": (0.0, "left out: it is made for digits, which lean"),
     },
     "paper": {
         "codes": ("cat10,uniform,uniform", "paper, section 7.2"),
