@@ -169,7 +169,8 @@ class AdversarialStep:
         """Moves what D's optimizer owns, and returns what it was moved by."""
         net = self.discriminator
         # Q's hidden layer sees generated images alone, so that its BatchNorm knows no others.
-        features_real, features_fake = net.trunk(x_real), net.trunk(x_fake)
+        images = [x_real, x_fake] if copies is None else [x_real, x_fake, copies.images]
+        features_real, features_fake, *of_copies = net.trunk.each(*images)
         loss_d = discriminator_loss(net.d_head(features_real), net.d_head(features_fake), self.gan_loss)
         total, mi_nats, consistency, equivariance = loss_d, None, None, None
         if self.mi_updates == "probe":
@@ -179,7 +180,7 @@ class AdversarialStep:
             mi_nats = self._mi(c, net.q_head(features_fake))
             total = total - self.lambdas @ mi_nats
         if copies is not None:
-            features_copy = net.trunk(copies.images)
+            (features_copy,) = of_copies
             if self.lambda_consistency > 0:
                 consistency, term = self._consistency(features_real, features_copy)
                 total = total - self.lambda_consistency * term
