@@ -7,7 +7,8 @@ and the two outer layers with the image, so that images of any size and number o
     D: x -> 4×4 conv w -> 4×4 conv 2w -> FC 16w = features -> d_head: FC 1                (lReLU, BatchNorm)
                                                            -> q_head: FC 2w -> FC q
 
-`OverclusteredQ` is another q_head, for categories that are also learned from real images.
+`OverclusteredQ` is another q_head, for categories that are also learned from real images, and `ProjectionHead` another
+d_head, which makes use of them.
 
 Axes: n batch, c h w image, z noise, q columns of Q's output. Images are NCHW in [-1, 1].
 """
@@ -75,6 +76,7 @@ class Discriminator(nn.Module):
         width: w.
         n_overclusters: if not 0, q_head is an `OverclusteredQ` with so many classes in a head.
         n_overcluster_heads: its heads for each categorical code.
+        d_by_category: whether D judges each category's images in a way of their own; needs an `OverclusteredQ`.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Discriminator(nn.Module):
         width: int = 64,
         n_overclusters: int = 0,
         n_overcluster_heads: int = 1,
+        d_by_category: bool = False,
     ) -> None:
         super().__init__()
         _check_image_shape(image_shape)
@@ -100,7 +103,10 @@ class Discriminator(nn.Module):
             nn.BatchNorm1d(n_features),
             nn.LeakyReLU(LEAK, inplace=True),
         )
-        self.d_head = nn.Sequential(nn.Linear(n_features, 1), nn.Flatten(0))
+        if d_by_category:
+            self.d_head = ProjectionHead(n_features, sum(spec.codes[i].dim for i in spec.categorical))
+        else:
+            self.d_head = nn.Sequential(nn.Linear(n_features, 1), nn.Flatten(0))
         if n_overclusters:
             self.q_head = OverclusteredQ(spec, n_features, 2 * width, n_overclusters, n_overcluster_heads)
         else:
@@ -110,7 +116,21 @@ class Discriminator(nn.Module):
     def forward(self, x: Float[Tensor, "n ch h w"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n q"]]:
         """Returns D's logits and the parameters of Q(c|x) of images in [-1, 1]."""
         features = self.trunk(x)
-        return self.d_head(features), self.q_head(features)
+        return self.d_logits(features), self.q_head(features)
+
+    def d_logits(self, features: Float[Tensor, "n features"], by_category: bool = True) -> Float[Tensor, " n"]:
+        """Returns D's logits.
+
+        Args:
+            features: of the trunk.
+            by_category: whether what D has learned of each category takes part, where it has learned such.
+        """
+        if isinstance(self.d_head, ProjectionHead) and by_category:
+            assert isinstance(self.q_head, OverclusteredQ)
+            with torch.no_grad():  # Q's answer is taken as it is: no image shall change its category to please D
+                categories = [logits.softmax(dim=1) for logits in self.q_head.category_logits(features)]
+            return self.d_head(features, torch.cat(categories, dim=1))
+        return self.d_head(features)
 
 
 class Trunk(nn.Sequential):
@@ -129,6 +149,31 @@ class Trunk(nn.Sequential):
             else:
                 parts = [layer(part) for part in parts]
         return parts
+
+
+class ProjectionHead(nn.Module):
+    """A d_head whose logit has a part for each category: w·f + b + Σ_k p_k v_k·f, of features f and categories p.
+
+    One linear function of the features sees what is wrong with all images, but hardly what is wrong with one kind.
+    This is the projection discriminator (Miyato & Koyama 2018, arXiv 1802.05637), with Q's categories in the place of labels.
+
+    Args:
+        n_features: of the trunk.
+        n_categories: of all codes together.
+    """
+
+    def __init__(self, n_features: int, n_categories: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_features, 1)
+        self.by_category = nn.Parameter(torch.zeros(n_categories, n_features))
+
+    def forward(
+        self, features: Float[Tensor, "n features"], categories: Float[Tensor, "n k"] | None = None
+    ) -> Float[Tensor, " n"]:
+        logits = self.linear(features)[:, 0]
+        if categories is not None:
+            logits = logits + (categories * (features @ self.by_category.T)).sum(dim=1)
+        return logits
 
 
 def _hidden_layer_head(n_features: int, n_hidden: int, n_outputs: int) -> nn.Sequential:

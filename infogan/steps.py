@@ -8,7 +8,8 @@
 | G      | stays                                   | loss_g, and -λ·L_I unless `probe`    |
 
 With λ_consistency or λ_equivariance, the D update also trains trunk and q_head on real images and altered copies of
-them: see `losses`. Until categories are made from classes that learn so, their L_I has no weight.
+them: see `losses`. Until categories are made from classes that learn so, their L_I has no weight. Once they are
+established, D may judge the images of each by itself: see `models.ProjectionHead`.
 
 `probe` is the vanilla GAN: a Q head of the same size learns, with the same budget, on features detached from
 the trunk, so that it moves neither D nor G, and its L_I is an honest estimate rather than a random head's.
@@ -91,6 +92,7 @@ class AdversarialStep:
     Attributes:
         category_weight: the share of lambda_cat that is in force.
         settled: whether the consistency term is of the categories; before, it is of the classes that they come from.
+        established: whether the category's L_I has set in, so that D may judge by category.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class AdversarialStep:
         self.lambda_consistency = config.lambda_consistency if config.is_consistent else 0.0
         self.lambda_equivariance = config.lambda_equivariance if config.is_equivariant else 0.0
         device = next(generator.parameters()).device
-        self.category_weight, self.settled = 1.0, True
+        self.category_weight, self.settled, self.established = 1.0, True, False
         self._code_per = torch.tensor([config.code_per_lean, config.code_per_widening], device=device)
         self._lambdas_cat = code_weights(self.spec, config.lambda_cat, 0.0).to(device)
         self._lambdas_cont = code_weights(self.spec, 0.0, config.lambda_cont).to(device)
@@ -171,7 +173,8 @@ class AdversarialStep:
         # Q's hidden layer sees generated images alone, so that its BatchNorm knows no others.
         images = [x_real, x_fake] if copies is None else [x_real, x_fake, copies.images]
         features_real, features_fake, *of_copies = net.trunk.each(*images)
-        loss_d = discriminator_loss(net.d_head(features_real), net.d_head(features_fake), self.gan_loss)
+        d_logits = [net.d_logits(features, self.established) for features in (features_real, features_fake)]
+        loss_d = discriminator_loss(*d_logits, self.gan_loss)
         total, mi_nats, consistency, equivariance = loss_d, None, None, None
         if self.mi_updates == "probe":
             mi_nats = self._mi(c, net.q_head(features_fake.detach()))
@@ -253,7 +256,7 @@ class AdversarialStep:
         still = [net.trunk, net.d_head] if self.mi_updates == "g" else [net]
         with _without_weight_gradients(still):
             features_fake = net.trunk(x_fake)
-            loss_g = generator_loss(net.d_head(features_fake), self.gan_loss)
+            loss_g = generator_loss(net.d_logits(features_fake, self.established), self.gan_loss)
             if self.mi_updates == "probe":
                 _descend(loss_g, "loss_g", self.opt_g)
                 return loss_g.detach(), None

@@ -148,7 +148,7 @@ class Trainer:
         return Copies(images, affines)
 
     def _follow_schedule(self) -> None:
-        """Sets what depends on the step: the rates, and with the consistency term the part that the categories have."""
+        """Sets what depends on the step: the rates, and with the consistency term the weights."""
         for step in filter(None, (self._infogan, self._vanilla)):
             step.scale_rates(self._rate)
         if not self.config.is_consistent:
@@ -160,6 +160,7 @@ class Trainer:
         # Little by little, or G loses its way: it has to give its categories another meaning.
         ramp = (steps_settled - CATEGORY_DELAY_STEPS) / CATEGORY_RAMP_STEPS
         self._infogan.category_weight = min(max(ramp, 0.0), 1.0)
+        self._infogan.established = ramp >= 1
 
     @property
     def _rate(self) -> float:
@@ -231,7 +232,10 @@ class Trainer:
 
 def _make_discriminator(config: TrainConfig, image_shape: ImageShape) -> Discriminator:
     n_overclusters = config.overclusters if config.is_consistent else 0
-    return Discriminator(config.spec, image_shape, config.width, n_overclusters, config.overcluster_heads)
+    d_by_category = config.d_by_category and config.is_consistent
+    return Discriminator(
+        config.spec, image_shape, config.width, n_overclusters, config.overcluster_heads, d_by_category
+    )
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from infogan import Discriminator, Generator, LatentSpec, UserError, sample_prior
-from infogan.models import OverclusteredQ
+from infogan.models import OverclusteredQ, ProjectionHead
 
 
 def nets(codes="cat10,uniform,uniform", image_shape=(1, 28, 28), width=4):
@@ -132,3 +132,50 @@ class TestOverclusteredQ:
         assert q_head.classes is None
         q_head.settle()
         assert torch.equal(q_head(features), q_head.continuous(features))
+
+
+class TestProjectionHead:
+    def test_each_category_adds_a_linear_function_of_its_own(self):
+        head = ProjectionHead(n_features=2, n_categories=3)
+        with torch.no_grad():
+            head.linear.weight[:] = torch.tensor([[1.0, 2.0]])
+            head.linear.bias[:] = 0.5
+            features = torch.tensor([[1.0, 1.0], [3.0, -1.0]])
+            categories = torch.tensor([[0.0, 1.0, 0.0], [0.25, 0.0, 0.75]])
+            assert head(features, categories).tolist() == head(features).tolist() == [3.5, 1.5]
+            head.by_category[:] = torch.tensor([[4.0, 0.0], [0.0, 8.0], [0.0, 1.0]])
+            assert head(features).tolist() == [3.5, 1.5]
+            assert head(features, categories).tolist() == [3.5 + 8.0, 1.5 + 0.25 * 12.0 + 0.75 * -1.0]
+
+    def test_d_judges_by_q_s_categories_and_has_no_say_in_them(self):
+        torch.manual_seed(0)
+        spec = LatentSpec.parse("cat4,uniform,cat3")
+        net = Discriminator(spec, width=4, n_overclusters=6, d_by_category=True).eval()
+        features = torch.randn(5, 64, requires_grad=True)
+        plain = net.d_head.linear(features)[:, 0]
+        assert torch.equal(net.d_logits(features), plain)
+        torch.nn.init.normal_(net.d_head.by_category)
+        answers = torch.cat([logits.softmax(dim=1) for logits in net.q_head.category_logits(features)], dim=1)
+        wanted = plain + torch.einsum("nk,kf,nf->n", answers.detach(), net.d_head.by_category, features)
+        found = net.d_logits(features)
+        torch.testing.assert_close(found, wanted)
+        assert torch.equal(net.d_logits(features, by_category=False), plain)
+        gradients = [torch.autograd.grad(logits.sum(), features, retain_graph=True)[0] for logits in (found, wanted)]
+        torch.testing.assert_close(*gradients)
+        found.sum().backward()
+        assert all(p.grad is None for p in net.q_head.parameters())
+
+
+class TestTrunk:
+    def test_batches_that_pass_together_are_as_if_each_had_passed_alone(self):
+        trunks = [nets()[2].trunk for _ in range(2)]
+        batches = [torch.randn(n, 1, 28, 28) * n for n in (5, 3, 8)]
+        together, alone = trunks[0].each(*batches), [trunks[1](batch) for batch in batches]
+        for found, wanted in zip(together, alone, strict=True):
+            torch.testing.assert_close(found, wanted)
+        for features in (together, alone):
+            sum((part**2).sum() for part in features).backward()
+        for found, wanted in zip(trunks[0].parameters(), trunks[1].parameters(), strict=True):
+            torch.testing.assert_close(found.grad, wanted.grad, rtol=1e-4, atol=1e-3)
+        for found, wanted in zip(trunks[0].buffers(), trunks[1].buffers(), strict=True):
+            torch.testing.assert_close(found, wanted)

@@ -21,11 +21,11 @@ def batch(digits):
     return make
 
 
-def build(config, mi_updates, n_overclusters=0):
+def build(config, mi_updates, n_overclusters=0, d_by_category=False):
     torch.manual_seed(1)
     return AdversarialStep(
         Generator(config.spec, width=config.width),
-        Discriminator(config.spec, (1, 28, 28), config.width, n_overclusters, n_overcluster_heads=3),
+        Discriminator(config.spec, (1, 28, 28), config.width, n_overclusters, 3, d_by_category),
         config,
         mi_updates,
     )
@@ -328,6 +328,21 @@ class TestConsistency:
             gradients.append([p.grad.clone() for p in step.generator.parameters()])
         same = all(torch.allclose(a, b, rtol=1e-4, atol=1e-9) for a, b in zip(*gradients, strict=True))
         assert same is not settled
+
+    def test_d_judges_by_category_once_these_are_established(self, small, with_copies):
+        step = build(small(codes=self.CODES), "both", n_overclusters=12, d_by_category=True)
+        by_category = step.discriminator.d_head.by_category
+        step(*with_copies())
+        assert not by_category.any()
+        step.established = True
+        x_real, z, c, copies = with_copies(seed=1)
+        x_fake = step.generator(z, c)
+        step.update_discriminator(x_real, x_fake.detach(), c, copies)
+        assert by_category.all()
+        by_category.grad = None
+        before = by_category.detach().clone()
+        step.update_generator(x_fake, c)
+        assert by_category.grad is None and torch.equal(by_category, before)
 
     def test_the_term_is_of_the_classes_before_they_are_settled(self, step, with_copies):
         step.settled = False

@@ -147,15 +147,17 @@ def test_the_category_is_settled_in_time_and_sets_in_little_by_little(small, dig
     q_head = training.discriminator.q_head
     started = []
     monkeypatch.setattr(q_head, "settle", lambda: started.append(training.step))
-    joints, weights = [], []
+    joints, weights, established = [], [], []
     for _ in range(7):
         metrics = training.train_step()
         assert 0 <= metrics["consistency_c1"] <= math.log(training.config.overclusters)
         joints.append((q_head.class_joints.clone(), q_head.category_joints[0].clone()))
         weights.append(training._infogan.lambdas.tolist())
+        established.append(training._infogan.established)
     assert started == [2]
     cont = training.config.lambda_cont
     assert weights == [[w, cont, cont] for w in (0, 0, 0, 0, 0.5, 1, 1)]
+    assert established == [*5 * [False], True, True]
     changed = [tuple(not torch.equal(*pair) for pair in zip(a, b, strict=True)) for a, b in itertools.pairwise(joints)]
     assert changed == [(True, False), *5 * [(False, True)]]
 
