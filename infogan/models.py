@@ -155,7 +155,7 @@ class ProjectionHead(nn.Module):
     """A d_head whose logit has a part for each category: w·f + b + Σ_k p_k v_k·f, of features f and categories p.
 
     One linear function of the features sees what is wrong with all images, but hardly what is wrong with one kind.
-    This is the projection discriminator (Miyato & Koyama 2018, arXiv 1802.05637), with Q's categories in the place of labels.
+    This is the projection discriminator (Miyato & Koyama 2018, arXiv 1802.05637), with Q's categories for labels.
 
     Args:
         n_features: of the trunk.
