@@ -11,7 +11,7 @@ import torch
 from conftest import small_config
 
 from infogan import NonFiniteLossError, TrainConfig, Trainer, UserError, load_nets, sample_prior, train, trainer
-from infogan.models import OverclusteredQ
+from infogan.models import OverclusteredQ, ProjectionHead
 from infogan.run import Run, load_checkpoint
 from infogan.scoring import quick_scores
 
@@ -143,7 +143,7 @@ def test_rates_fall_to_zero_on_a_line_over_the_last_steps(small, digits):
 def test_the_category_is_settled_in_time_and_sets_in_little_by_little(small, digits, monkeypatch):
     monkeypatch.setattr(trainer, "CATEGORY_DELAY_STEPS", 1)
     monkeypatch.setattr(trainer, "CATEGORY_RAMP_STEPS", 2)
-    training = Trainer(small(settle_step=2), digits.images)
+    training = Trainer(small(settle_step=2, baseline=True), digits.images)
     q_head = training.discriminator.q_head
     started = []
     monkeypatch.setattr(q_head, "settle", lambda: started.append(training.step))
@@ -158,6 +158,8 @@ def test_the_category_is_settled_in_time_and_sets_in_little_by_little(small, dig
     cont = training.config.lambda_cont
     assert weights == [[w, cont, cont] for w in (0, 0, 0, 0, 0.5, 1, 1)]
     assert established == [*5 * [False], True, True]
+    assert training.discriminator.d_head.by_category.all()
+    assert not training._vanilla.discriminator.d_head.by_category.any()
     changed = [tuple(not torch.equal(*pair) for pair in zip(a, b, strict=True)) for a, b in itertools.pairwise(joints)]
     assert changed == [(True, False), *5 * [(False, True)]]
 
@@ -167,6 +169,7 @@ def test_without_consistency_there_are_no_finer_classes_and_nothing_waits_for_th
     metrics = training.train_step()
     assert "consistency_c1" not in metrics and "equivariance" in metrics
     assert not isinstance(training.discriminator.q_head, OverclusteredQ)
+    assert not isinstance(training.discriminator.d_head, ProjectionHead)
     assert training._infogan.lambdas.tolist() == [1.0, 1.0, 1.0]
 
 
