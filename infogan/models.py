@@ -68,7 +68,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D and Q on one trunk: `d_head(trunk(x))` is D's logit, `q_head(trunk(x))` the parameters of Q(c|x).
+    """D and Q on one trunk: `d_logits(trunk(x))` are D's logits, `q_head(trunk(x))` the parameters of Q(c|x).
 
     Args:
         spec: the latents.
@@ -76,7 +76,7 @@ class Discriminator(nn.Module):
         width: w.
         n_overclusters: if not 0, q_head is an `OverclusteredQ` with so many classes in a head.
         n_overcluster_heads: its heads for each categorical code.
-        d_by_category: whether D judges each category's images in a way of their own; needs an `OverclusteredQ`.
+        d_by_category: whether d_head is a `ProjectionHead`; needs an `OverclusteredQ`.
     """
 
     def __init__(

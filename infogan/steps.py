@@ -173,8 +173,8 @@ class AdversarialStep:
         # Q's hidden layer sees generated images alone, so that its BatchNorm knows no others.
         images = [x_real, x_fake] if copies is None else [x_real, x_fake, copies.images]
         features_real, features_fake, *of_copies = net.trunk.each(*images)
-        d_logits = [net.d_logits(features, self.established) for features in (features_real, features_fake)]
-        loss_d = discriminator_loss(*d_logits, self.gan_loss)
+        logits_real, logits_fake = (net.d_logits(f, self.established) for f in (features_real, features_fake))
+        loss_d = discriminator_loss(logits_real, logits_fake, self.gan_loss)
         total, mi_nats, consistency, equivariance = loss_d, None, None, None
         if self.mi_updates == "probe":
             mi_nats = self._mi(c, net.q_head(features_fake.detach()))
