@@ -158,7 +158,7 @@ class TrainConfig:
         2.0, "with --lambda-equivariance: by how much that code grows for a radian", before=2.0, **_FINITE
     )
     code_per_widening: float = option(
-        2.0, "with --lambda-equivariance: by how much that code grows for each e-fold of width", before=3.0, **_FINITE
+        3.0, "with --lambda-equivariance: by how much that code grows for each e-fold of width", before=3.0, **_FINITE
     )
     rotate: float = option(20.0, "altered copies are turned by up to so many degrees", **_NOT_NEGATIVE)
     scale: float = option(0.1, "and widened and heightened by up to this share", **_FRACTION)

@@ -431,8 +431,7 @@ class TestEquivariance:
 
     def test_codes_learn_to_follow_the_copies(self, build_step, with_copies):
         codes = "cat10,uniform,uniform"
-        changes = {"lambda_equivariance": 10.0, "code_per_widening": 3.0, "lr_d": 2e-3, "lambda_cont": 0.0}
-        step = build_step(codes=codes, **changes)
+        step = build_step(codes=codes, lambda_equivariance=10.0, lr_d=2e-3, lambda_cont=0.0)
         for seed in range(150):
             x_real, z, c, copies = with_copies(seed % 56, n=64, codes=codes)
             step.update_discriminator(x_real, step.generator(z, c).detach(), c, copies)
