@@ -36,6 +36,13 @@ SMALL = (
     0,
     "--contrast",
     0.4,
+    # A quarter of the usual rates: Adam's first steps turn the last digits of small gradients into whole steps.
+    "--lr-g",
+    2.5e-4,
+    "--lr-d",
+    1e-4,
+    "--lr-heads",
+    5e-4,
 )
 # Threads of one process would only wait for those of the other.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -89,7 +96,16 @@ def assert_same_losses(rows: list[dict], expected: list[dict], tolerance: float)
 def one_rank(digits):
     """A trainer on one rank, of the configuration that `train` gives to torchrun."""
     config = TrainConfig(
-        dataset="mnist5k", width=8, batch_size=64, device="cpu", log_every=1, lr_decay=0.0, contrast=0.4
+        dataset="mnist5k",
+        width=8,
+        batch_size=64,
+        device="cpu",
+        log_every=1,
+        contrast=0.4,
+        lr_g=2.5e-4,
+        lr_d=1e-4,
+        lr_heads=5e-4,
+        lr_decay=0.0,
     )
     return lambda: Trainer(config, digits.images)
 
@@ -100,10 +116,10 @@ def test_two_ranks_follow_one_and_write_one_run_that_one_rank_can_finish(tmp_pat
     at_once, in_two_parts = one_rank(), one_rank()
     start = copy.deepcopy(at_once.state_dict())  # its weights are those in use
     expected = steps_of(at_once, 8)
-    # Rounding grows from step to step: one rank with one thread and one with two differ by 0.003, and later by 0.007.
-    assert_same_losses(metrics(tmp_path), expected[:4], 5e-3)
+    assert_same_losses(metrics(tmp_path), expected[:4], 5e-4)
     in_two_parts.load_state_dict(state_of(tmp_path, 4))
-    assert_same_losses(steps_of(in_two_parts, 4), expected[4:], 2e-2)
+    # Rounding grows from step to step: one rank with two threads differs from one with one by some 1e-4.
+    assert_same_losses(steps_of(in_two_parts, 4), expected[4:], 5e-3)
     end = at_once.state_dict()
     assert relative_difference(end, in_two_parts.state_dict()) < 0.02 < relative_difference(end, start)
     assert torch.equal(end["latents_rng"], in_two_parts.state_dict()["latents_rng"])
