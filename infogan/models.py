@@ -136,13 +136,19 @@ class Discriminator(nn.Module):
 class Trunk(nn.Sequential):
     """The layers that D and Q share, in order."""
 
+    def forward(self, x: Float[Tensor, "n ch h w"]) -> Float[Tensor, "n features"]:
+        """Returns the features of images in [-1, 1]."""
+        return self.each(x)[0]
+
     def each(self, *batches: Float[Tensor, "_ ch h w"]) -> list[Float[Tensor, "_ features"]]:
         """Returns the features of each batch, as if it had passed alone: BatchNorm mixes no two of them.
 
         The linear layers take all batches at once. The gradient of their weights, a product over so few images, takes
         as long to write as to compute: once costs little more for three batches than for one.
         """
-        parts, sizes = [*batches], [len(batch) for batch in batches]
+        sizes = [len(batch) for batch in batches]
+        # As the last layers of G and the flattening here have it: convolutions are slower where two layouts meet.
+        parts = [batch.to(memory_format=torch.channels_last) for batch in batches]
         for layer in self:
             if isinstance(layer, nn.Linear):
                 parts = [*layer(torch.cat(parts)).split(sizes)]
