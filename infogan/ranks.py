@@ -184,6 +184,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         if not self.training or n_ranks() == 1:
             return super().forward(input)
         self._check_input_dim(input)
+        dtype, input = input.dtype, input.float()  # statistics are float32 in the ordinary one, too
         axes = [axis for axis in range(input.ndim) if axis != 1]
         shape = [1, -1] + [1] * (input.ndim - 2)
         n = input.numel() // input.shape[1] * n_ranks()
@@ -192,7 +193,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         variance = _Sum.apply(centred.square().sum(axes)) / n
         self._track(mean.detach(), variance.detach() * n / (n - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale.view(shape) + self.bias.view(shape)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(dtype)
 
     @torch.no_grad()
     def _track(self, mean: Float[Tensor, " c"], unbiased_variance: Float[Tensor, " c"]) -> None:

@@ -8,7 +8,7 @@ import os
 import random
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,6 +39,19 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def resolve_precision(name: Literal["auto", "float32", "bfloat16"], device: torch.device) -> str:
+    """Returns the precision that `name` means on a device.
+
+    `auto` is bfloat16 on a CPU with instructions for its products (AVX-512 BF16, AMX): others are slower with it than
+    with float32. On CUDA it is float32: there, nobody has measured yet what bfloat16 does to training.
+    """
+    if name != "auto":
+        return name
+    # Older releases of torch cannot tell.
+    has = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"
+
+
 # cuBLAS reads this once, when it starts; without it, it may give other bits the next time.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -52,7 +65,7 @@ def make_deterministic() -> None:
 
 
 def tune_for(device: torch.device) -> None:
-    """Sets the process up for training on a device, at full precision (`scripts/benchmark.py` measures it)."""
+    """Sets the process up for training on a device; float32 stays float32 (`scripts/benchmark.py` measures it)."""
     if device.type == "cpu":
         _keep_freed_memory()
         _multiply_with_onednn()

@@ -18,6 +18,7 @@ the trunk, so that it moves neither D nor G, and its L_I is an honest estimate r
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,6 +43,7 @@ from infogan.losses import (
 )
 from infogan.models import Discriminator, Generator, OverclusteredQ, statistics_kept
 from infogan.ranks import average, mean_over_ranks
+from infogan.runtime import resolve_precision
 from infogan.spec import Categorical, LatentSpec
 
 MiUpdates = Literal["both", "g", "probe"]
@@ -104,6 +106,9 @@ class AdversarialStep:
         self.lambda_consistency = config.lambda_consistency if config.is_consistent else 0.0
         self.lambda_equivariance = config.lambda_equivariance if config.is_equivariant else 0.0
         device = next(generator.parameters()).device
+        self._products_in = functools.partial(
+            torch.autocast, device.type, torch.bfloat16, resolve_precision(config.precision, device) == "bfloat16"
+        )
         self.category_weight, self.settled, self.established = 1.0, True, False
         self._code_per = torch.tensor([config.code_per_lean, config.code_per_widening], device=device)
         self._lambdas_cat = code_weights(self.spec, config.lambda_cat, 0.0).to(device)
@@ -154,7 +159,8 @@ class AdversarialStep:
         Raises:
             NonFiniteLossError: before the update that the loss would have made.
         """
-        x_fake = self.generator(z, c)
+        with self._products_in():
+            x_fake = self.generator(z, c).float()
         d = self.update_discriminator(x_real, x_fake.detach(), c, copies)
         loss_g, mi_in_g_update = self.update_generator(x_fake, c)
         mi_nats = mi_in_g_update if d.mi_nats is None else d.mi_nats
@@ -172,7 +178,7 @@ class AdversarialStep:
         net = self.discriminator
         # Q's hidden layer sees generated images alone, so that its BatchNorm knows no others.
         images = [x_real, x_fake] if copies is None else [x_real, x_fake, copies.images]
-        features_real, features_fake, *of_copies = net.trunk.each(*images)
+        features_real, features_fake, *of_copies = self._features(*images)
         logits_real, logits_fake = (net.d_logits(f, self.established) for f in (features_real, features_fake))
         loss_d = discriminator_loss(logits_real, logits_fake, self.gan_loss)
         total, mi_nats, consistency, equivariance = loss_d, None, None, None
@@ -197,6 +203,10 @@ class AdversarialStep:
             consistency,
             None if equivariance is None else equivariance.detach(),
         )
+
+    def _features(self, *batches: Float[Tensor, "n ch h w"]) -> list[Float[Tensor, "n features"]]:
+        with self._products_in():
+            return [features.float() for features in self.discriminator.trunk.each(*batches)]
 
     def _consistency(
         self, features_real: Float[Tensor, "n f"], features_copy: Float[Tensor, "n f"]
@@ -255,7 +265,7 @@ class AdversarialStep:
         # D only passes the gradient on: that of its own weights would be computed in vain.
         still = [net.trunk, net.d_head] if self.mi_updates == "g" else [net]
         with _without_weight_gradients(still):
-            features_fake = net.trunk(x_fake)
+            (features_fake,) = self._features(x_fake)
             loss_g = generator_loss(net.d_logits(features_fake, self.established), self.gan_loss)
             if self.mi_updates == "probe":
                 _descend(loss_g, "loss_g", self.opt_g)

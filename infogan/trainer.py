@@ -30,6 +30,7 @@ from infogan.run import Run, check_resumable, load_checkpoint
 from infogan.runtime import (
     make_deterministic,
     resolve_device,
+    resolve_precision,
     rng_state,
     seed_everything,
     set_generator_state,
@@ -374,11 +375,13 @@ class _Session:
     def start(cls, config: TrainConfig) -> _Session:
         dataset = _load_on_all_ranks(config)
         # What was meant is saved as what it turned out to be, so that a resumed run finds the same from anywhere.
+        device = resolve_device(config.device)
         config = dataclasses.replace(
             config,
             dataset=dataset.name,
             data_dir=str(Path(config.data_dir).absolute()),
-            device=str(resolve_device(config.device)),
+            device=str(device),
+            precision=ranks.from_first(lambda: resolve_precision(config.precision, device)),
         )
         trainer = Trainer(config, dataset.images)
         starts = config.settle_step + CATEGORY_DELAY_STEPS

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "ranks": {"errors"},
     "runtime": {"errors"},
     "datasets": {"config", "errors", "runtime"},
-    "steps": {"affine", "config", "errors", "latents", "losses", "models", "ranks", "spec"},
+    "steps": {"affine", "config", "errors", "latents", "losses", "models", "ranks", "runtime", "spec"},
     "run": {"config", "errors", "ranks"},
     "auxiliary": {"errors", "latents", "runtime", "spec"},
     "digits": {"errors"},
