@@ -28,6 +28,8 @@ from infogan.errors import UserError, run_script
 if TYPE_CHECKING:
     import torch
 
+PRECISIONS = ("float32", "bfloat16")
+OURS, REFERENCE = {precision: f"ours, {precision}" for precision in PRECISIONS}, "reference"
 MATRIX_SIDES = (1024, 2048)
 QUALITY_BARS = {"mi_nats": (2.25,), "accuracy": (0.90, 0.95)}
 TRAIN_SCRIPT = Path(__file__).with_name("train.py")
@@ -140,7 +142,7 @@ class _TransformedImages:
 # Measuring, in the process of a loop
 
 
-def _serve(kind: str, config: TrainConfig, pipe: Connection) -> None:
+def _serve(loop_of: str, config: TrainConfig, pipe: Connection) -> None:
     """Runs one loop in this process: answers each request of the parent with a measure."""
     try:
         from infogan.datasets import load_dataset
@@ -148,14 +150,14 @@ def _serve(kind: str, config: TrainConfig, pipe: Connection) -> None:
 
         images = load_dataset(config.dataset, config.data_dir).images
         started = time.perf_counter()
-        loop = Trainer(config, images) if kind == "ours" else ReferenceLoop(config, images)
+        loop = ReferenceLoop(config, images) if loop_of == REFERENCE else Trainer(config, images)
         loop.train_step()
         _wait_for(loop.device)
         pipe.send(time.perf_counter() - started)
         measures = {
             "seconds": lambda n_steps: _seconds(loop, n_steps),
             "flop_per_image": lambda _: _flop_per_image(loop, config.batch_size),
-            "matrix_rate": lambda _: _matrix_rate(loop.device),
+            "matrix_rate": lambda _: _matrix_rate(loop.device, config.precision),
             "peak_memory": lambda _: _peak_memory(loop.device),
         }
         while (request := pipe.recv()) is not None:
@@ -188,13 +190,13 @@ def _flop_per_image(loop: Any, batch_size: int) -> float:
     return counter.get_total_flops() / batch_size
 
 
-def _matrix_rate(device: torch.device) -> float:
-    """Returns the FLOP/s of float32 matrix products as this process makes them: the best of a few."""
+def _matrix_rate(device: torch.device, precision: str) -> float:
+    """Returns the FLOP/s of matrix products as this process makes them: the best of a few."""
     import torch
 
     best = 0.0
     for side in MATRIX_SIDES:
-        a, b = torch.randn(2, side, side, device=device)
+        a, b = torch.randn(2, side, side, device=device).to(getattr(torch, precision))
         for _ in range(5):
             started = time.perf_counter()
             torch.mm(a, b)
@@ -222,10 +224,10 @@ def _peak_memory(device: torch.device) -> dict[str, float]:
 class _Loop:
     """A loop in a process of its own, asked for one measure at a time."""
 
-    def __init__(self, kind: str, config: TrainConfig) -> None:
+    def __init__(self, name: str, config: TrainConfig) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(kind, config, theirs), daemon=True)
+        self._process = context.Process(target=_serve, args=(name, config, theirs), daemon=True)
         self._process.start()
         theirs.close()
         self.warm_up_seconds: float = self._receive()
@@ -250,28 +252,33 @@ class _Loop:
 
 
 def measure_speed(config: TrainConfig, n_rounds: int, n_steps: int) -> dict[str, Any]:
-    """Returns images/s of both loops, turn by turn, and what they need of the machine."""
-    loops = {kind: _Loop(kind, config) for kind in ("ours", "reference")}
+    """Returns images/s of all loops, turn by turn, and what they need of the machine."""
+    import dataclasses
+
+    in_precision = {precision: dataclasses.replace(config, precision=precision) for precision in PRECISIONS}
+    loops = {OURS[precision]: _Loop(OURS[precision], in_precision[precision]) for precision in PRECISIONS}
+    loops[REFERENCE] = _Loop(REFERENCE, in_precision["float32"])
     try:
         for loop in loops.values():
             loop.ask("seconds", n_steps)  # warm: caches, clocks, memory
         n_images = n_steps * config.batch_size
-        rates: dict[str, list[float]] = {kind: [] for kind in loops}
-        matrix_rates = []
+        rates: dict[str, list[float]] = {name: [] for name in loops}
+        matrix_rates: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
         for _ in range(n_rounds):
-            for kind, loop in loops.items():
-                rates[kind].append(n_images / loop.ask("seconds", n_steps))
-            matrix_rates.append(loops["ours"].ask("matrix_rate"))
+            for name, loop in loops.items():
+                rates[name].append(n_images / loop.ask("seconds", n_steps))
+            for precision, found in matrix_rates.items():
+                found.append(loops[OURS[precision]].ask("matrix_rate"))
         return {
             "matrix_rates_flop_per_s": matrix_rates,
             "loops": {
-                kind: {
-                    "images_per_s": rates[kind],
+                name: {
+                    "images_per_s": rates[name],
                     "flop_per_image": loop.ask("flop_per_image"),
                     "peak_memory": loop.ask("peak_memory"),
                     "build_and_first_step_s": loop.warm_up_seconds,
                 }
-                for kind, loop in loops.items()
+                for name, loop in loops.items()
             },
         }
     finally:
@@ -347,21 +354,22 @@ def describe(measures: dict[str, Any]) -> list[Any]:
     from infogan.report import Table
 
     loops = measures["speed"]["loops"]
-    matrix_rate = max(measures["speed"]["matrix_rates_flop_per_s"])
+    best = {precision: max(rates) for precision, rates in measures["speed"]["matrix_rates_flop_per_s"].items()}
+    best_of = {OURS[precision]: rate for precision, rate in best.items()} | {REFERENCE: best["float32"]}
     rows = []
-    for kind, loop in loops.items():
+    for name, loop in loops.items():
         images_per_s = statistics.median(loop["images_per_s"])
         rate = images_per_s * loop["flop_per_image"]
-        pairs = zip(loop["images_per_s"], loops["reference"]["images_per_s"], strict=True)
+        pairs = zip(loop["images_per_s"], loops[REFERENCE]["images_per_s"], strict=True)
         ratios = [own / reference for own, reference in pairs]
         rows.append(
             [
-                kind,
+                name,
                 f"{images_per_s:,.0f}",
                 f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
                 f"{loop['flop_per_image'] / 1e6:,.0f}",
                 f"{rate / 1e9:,.0f}",
-                f"{rate / matrix_rate:.0%}",
+                f"{rate / best_of[name]:.0%}",
                 " + ".join(f"{mib:,.0f}" for mib in loop["peak_memory"].values()),
             ]
         )
@@ -369,7 +377,8 @@ def describe(measures: dict[str, Any]) -> list[Any]:
     speed = Table(
         f"{measures['preset']} preset, batch {measures['batch_size']}, {measures['device']}, "
         f"{environment['threads']} threads, torch {environment['torch']}, commit {environment['commit']}, "
-        f"{environment['started'][:10]}; float32 matrix products: {matrix_rate / 1e9:,.0f} GFLOP/s",
+        f"{environment['started'][:10]}; matrix products: "
+        + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {precision}" for precision, rate in best.items()),
         ["loop", "images/s", "ratio (range)", "MFLOP/image", "GFLOP/s", "share", "peak MiB"],
         rows,
     )

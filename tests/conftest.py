@@ -65,6 +65,7 @@ def data_dir():
 def small_config(folder, **changes) -> TrainConfig:
     """Returns a configuration of small nets on the 5,000 digits."""
     fields = {"dataset": "mnist5k", "width": 4, "batch_size": 32, "steps": 6, "device": "cpu", "log_every": 2}
+    fields["precision"] = "float32"  # on every processor
     fields["lr_decay"] = 0.0  # a run that is taken further then is the longer run
     return TrainConfig(**{**fields, "out_dir": str(folder), **changes})
 

@@ -30,6 +30,8 @@ SMALL = (
     64,
     "--device",
     "cpu",
+    "--precision",
+    "float32",
     "--log-every",
     1,
     "--lr-decay",
@@ -100,6 +102,7 @@ def one_rank(digits):
         width=8,
         batch_size=64,
         device="cpu",
+        precision="float32",
         log_every=1,
         contrast=0.4,
         lr_g=2.5e-4,
@@ -158,6 +161,9 @@ with joined(torch.device("cpu")):
             torch.testing.assert_close(parameter.grad, expected.grad)
         for name, buffer in whole.named_buffers():
             torch.testing.assert_close(net[0].get_buffer(name), buffer)
+        rounded = x.bfloat16()
+        torch.testing.assert_close(net(share(rounded)), share(whole(rounded)))
+        torch.testing.assert_close(net[0].running_var, whole.running_var)
         torch.testing.assert_close(net.eval()(share(x)), share(whole.eval()(x)))
     print("checked")
 """

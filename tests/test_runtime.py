@@ -57,6 +57,23 @@ def test_a_processor_that_would_round_products_to_bfloat16_keeps_the_default(pre
     assert torch.get_float32_matmul_precision() == "highest"
 
 
+def test_auto_is_bfloat16_only_where_a_cpu_has_instructions_for_it(monkeypatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    for known, on_cpu in (
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True, "avx512_bf16": False}, "bfloat16"),
+        ({"avx2": True, "avx512_bf16": False}, "float32"),
+        ({}, "float32"),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
+        assert runtime.resolve_precision("auto", cpu) == on_cpu
+        assert runtime.resolve_precision("auto", cuda) == "float32"
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in older releases
+    assert runtime.resolve_precision("auto", cpu) == "float32"
+    for name in ("float32", "bfloat16"):
+        assert {runtime.resolve_precision(name, device) for device in (cpu, cuda)} == {name}
+
+
 # The fewest of ten steps: a busy system may take pages from a process and so add faults to some step, but not to all.
 PAGE_FAULTS_OF_A_REPEATED_STEP = """
 import resource

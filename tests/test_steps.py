@@ -186,6 +186,38 @@ def test_the_step_is_the_plain_textbook_update(small, batch):
         assert torch.allclose(a, b, rtol=0, atol=1e-7)
 
 
+def test_bfloat16_rounds_the_products_and_nothing_else(small, batch):
+    """Losses and gradients are those of float32 within bfloat16's 8 bits; what is kept from step to step is float32."""
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        config = small(width=16, precision=precision)
+        step = build(config, "both", n_overclusters=12, d_by_category=True)
+        step.established = True
+        seen = {"G": set(), "trunk": set(), "heads": set()}
+        for name, net in (("G", step.generator), ("trunk", step.discriminator.trunk)):
+            for layer in net.modules():
+                if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+                    layer.register_forward_hook(lambda _, __, y, kinds=seen[name]: kinds.add(y.dtype))
+        for head in (step.discriminator.d_head, step.discriminator.q_head):
+            head.register_forward_hook(lambda _, __, y, kinds=seen["heads"]: kinds.add(y.dtype))
+        gradients = []
+        for optimizer, net in ((step.opt_d, step.discriminator), (step.opt_g, step.generator)):
+            optimizer.step = lambda net=net, found=gradients: found.append(
+                [p.grad for p in net.parameters() if p.grad is not None]
+            )
+        losses = step(*batch(config, n=64))
+        products = getattr(torch, precision)
+        assert seen == {"G": {products}, "trunk": {products}, "heads": {torch.float32}}
+        kept = [*step.generator.parameters(), *step.discriminator.parameters(), *gradients[0], *gradients[1]]
+        assert {tensor.dtype for tensor in kept} == {torch.float32}
+        flat = [torch.cat([gradient.flatten() for gradient in of_net]) for of_net in gradients]
+        found[precision] = torch.stack([losses.loss_d, losses.loss_g, *losses.mi_nats]), flat
+    (losses, exact), (rounded_losses, rounded) = found.values()
+    assert 0 < (rounded_losses - losses).abs().max() < 0.01
+    for a, b in zip(exact, rounded, strict=True):
+        assert 0.98 < torch.cosine_similarity(a, b, dim=0) < 1
+
+
 @pytest.mark.parametrize("codes", ["cat10", "uniform", "uniform,gaussian", "cat2,cat5,cat3", "cat10,uniform,uniform"])
 @pytest.mark.parametrize("q_std", [None, 0.5])
 def test_codes_of_every_kind_are_learned_from(small, batch, codes, q_std):

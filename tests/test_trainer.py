@@ -99,11 +99,11 @@ def test_a_resumed_run_equals_the_uninterrupted_one(small, whole, stop_at):
 
 
 @pytest.mark.parametrize("mi_updates", ["both", "g"])
-@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
-def test_a_trainer_resumes_in_memory_too(small, digits, mi_updates, ema_decay):
+@pytest.mark.parametrize(("ema_decay", "precision"), [(0.0, "float32"), (0.9, "float32"), (0.9, "bfloat16")])
+def test_a_trainer_resumes_in_memory_too(small, digits, mi_updates, ema_decay, precision):
     weight = float(mi_updates == "both")
     terms = {"lambda_consistency": weight, "lambda_equivariance": weight, "settle_step": 1}
-    config = small(mi_updates=mi_updates, ema_decay=ema_decay, **terms)
+    config = small(mi_updates=mi_updates, ema_decay=ema_decay, precision=precision, **terms)
     whole, half, resumed = (Trainer(config, digits.images) for _ in range(3))
     for _ in range(4):
         whole.train_step()
