@@ -84,6 +84,7 @@ def relative_difference(a: dict, b: dict) -> float:
         (a["infogan"][net][name].double(), b["infogan"][net][name].double())
         for net in ("generator", "discriminator")
         for name in a["infogan"][net]
+        if not name.endswith("num_batches_tracked")  # else the counters would be most of the length
     ]
     return (sum((x - y).square().sum() for x, y in pairs) / sum(x.square().sum() for x, _ in pairs)).sqrt().item()
 
@@ -124,7 +125,7 @@ def test_two_ranks_follow_one_and_write_one_run_that_one_rank_can_finish(tmp_pat
     # Rounding grows from step to step: one rank with two threads differs from one with one by some 1e-4.
     assert_same_losses(steps_of(in_two_parts, 4), expected[4:], 5e-3)
     end = at_once.state_dict()
-    assert relative_difference(end, in_two_parts.state_dict()) < 0.02 < relative_difference(end, start)
+    assert relative_difference(end, in_two_parts.state_dict()) < 0.005 < relative_difference(end, start)
     assert torch.equal(end["latents_rng"], in_two_parts.state_dict()["latents_rng"])
     assert end["batches"]["position"] == in_two_parts.batches.state_dict()["position"] == 8
 
