@@ -450,8 +450,9 @@ def test_the_categorical_code_is_learned_on_real_digits(small, digits, monkeypat
 
 
 @pytest.mark.gpu
-def test_cuda_is_repeatable_resumes_exactly_and_loads_on_the_cpu(small):
-    fields = {**EPOCHS, "device": "cuda"}
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_cuda_is_repeatable_resumes_exactly_and_loads_on_the_cpu(small, precision):
+    fields = {**EPOCHS, "device": "cuda", "precision": precision}
     whole, again = (train(small(name=name, **fields)) for name in ("whole", "again"))
     assert metrics(again) == metrics(whole)
     half = train(small(name="half", **{**fields, "steps": 5}))
