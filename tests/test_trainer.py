@@ -98,6 +98,18 @@ def test_a_resumed_run_equals_the_uninterrupted_one(small, whole, stop_at):
     assert json.loads((half.folder / "config.json").read_text())["steps"] == 8
 
 
+def test_a_run_goes_on_in_the_precision_that_auto_was(small, monkeypatch):
+    known = {"avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    run = train(small(precision="auto", batch_size=8, steps=1))
+    assert run.read_config()["precision"] == "bfloat16"
+    known.clear()  # as on another machine
+    train(TrainConfig(resume=str(run.folder), steps=2))
+    assert run.read_config()["precision"] == "bfloat16"
+    train(TrainConfig(resume=str(run.folder), steps=3), {"precision": "float32", "steps": 3})
+    assert final_state(run)["config"]["precision"] == "float32"
+
+
 @pytest.mark.parametrize("mi_updates", ["both", "g"])
 @pytest.mark.parametrize(("ema_decay", "precision"), [(0.0, "float32"), (0.9, "float32"), (0.9, "bfloat16")])
 def test_a_trainer_resumes_in_memory_too(small, digits, mi_updates, ema_decay, precision):
