@@ -28,8 +28,8 @@ from infogan.errors import UserError, run_script
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = ("float32", "bfloat16")
-OURS, REFERENCE = {precision: f"ours, {precision}" for precision in PRECISIONS}, "reference"
+REFERENCE = "reference"
+LOOPS = {"ours, float32": "float32", "ours, bfloat16": "bfloat16", REFERENCE: "float32"}  # with their precisions
 MATRIX_SIDES = (1024, 2048)
 QUALITY_BARS = {"mi_nats": (2.25,), "accuracy": (0.90, 0.95)}
 TRAIN_SCRIPT = Path(__file__).with_name("train.py")
@@ -142,7 +142,7 @@ class _TransformedImages:
 # Measuring, in the process of a loop
 
 
-def _serve(loop_of: str, config: TrainConfig, pipe: Connection) -> None:
+def _serve(name: str, config: TrainConfig, pipe: Connection) -> None:
     """Runs one loop in this process: answers each request of the parent with a measure."""
     try:
         from infogan.datasets import load_dataset
@@ -150,7 +150,7 @@ def _serve(loop_of: str, config: TrainConfig, pipe: Connection) -> None:
 
         images = load_dataset(config.dataset, config.data_dir).images
         started = time.perf_counter()
-        loop = ReferenceLoop(config, images) if loop_of == REFERENCE else Trainer(config, images)
+        loop = ReferenceLoop(config, images) if name == REFERENCE else Trainer(config, images)
         loop.train_step()
         _wait_for(loop.device)
         pipe.send(time.perf_counter() - started)
@@ -255,20 +255,19 @@ def measure_speed(config: TrainConfig, n_rounds: int, n_steps: int) -> dict[str,
     """Returns images/s of all loops, turn by turn, and what they need of the machine."""
     import dataclasses
 
-    in_precision = {precision: dataclasses.replace(config, precision=precision) for precision in PRECISIONS}
-    loops = {OURS[precision]: _Loop(OURS[precision], in_precision[precision]) for precision in PRECISIONS}
-    loops[REFERENCE] = _Loop(REFERENCE, in_precision["float32"])
+    loops = {name: _Loop(name, dataclasses.replace(config, precision=precision)) for name, precision in LOOPS.items()}
     try:
         for loop in loops.values():
             loop.ask("seconds", n_steps)  # warm: caches, clocks, memory
         n_images = n_steps * config.batch_size
         rates: dict[str, list[float]] = {name: [] for name in loops}
-        matrix_rates: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
+        matrix_rates: dict[str, list[float]] = {precision: [] for precision in LOOPS.values()}
         for _ in range(n_rounds):
             for name, loop in loops.items():
                 rates[name].append(n_images / loop.ask("seconds", n_steps))
-            for precision, found in matrix_rates.items():
-                found.append(loops[OURS[precision]].ask("matrix_rate"))
+            for name, precision in LOOPS.items():
+                if name != REFERENCE:
+                    matrix_rates[precision].append(loops[name].ask("matrix_rate"))
         return {
             "matrix_rates_flop_per_s": matrix_rates,
             "loops": {
@@ -355,7 +354,6 @@ def describe(measures: dict[str, Any]) -> list[Any]:
 
     loops = measures["speed"]["loops"]
     best = {precision: max(rates) for precision, rates in measures["speed"]["matrix_rates_flop_per_s"].items()}
-    best_of = {OURS[precision]: rate for precision, rate in best.items()} | {REFERENCE: best["float32"]}
     rows = []
     for name, loop in loops.items():
         images_per_s = statistics.median(loop["images_per_s"])
@@ -369,7 +367,7 @@ def describe(measures: dict[str, Any]) -> list[Any]:
                 f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
                 f"{loop['flop_per_image'] / 1e6:,.0f}",
                 f"{rate / 1e9:,.0f}",
-                f"{rate / best_of[name]:.0%}",
+                f"{rate / best[LOOPS[name]]:.0%}",
                 " + ".join(f"{mib:,.0f}" for mib in loop["peak_memory"].values()),
             ]
         )
