@@ -318,7 +318,8 @@ def image_grid(
     figure, (axes,) = _new_figure(total[0] / DPI, total[1] / DPI)
     figure.set_layout_engine("none")  # the grid lies on whole pixels
     axes.set_position((left / total[0], bottom / total[1], width / total[0], height / total[1]))
-    axes.imshow(canvas, interpolation="nearest", aspect="auto")
+    figure.figimage(canvas, left, bottom)  # as it is; `imshow` would resample it, with some versions a pixel off
+    axes.set(xlim=(0, width), ylim=(height, 0))
     for set_ticks, names, length in (
         (axes.set_xticks, labels.columns, width),
         (axes.set_yticks, labels.rows, height),
