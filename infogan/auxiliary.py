@@ -68,7 +68,7 @@ class Latents:
 def with_digits(latents: Latents, spec: LatentSpec, code_to_digit: Mapping[str, Sequence[int | None]]) -> Latents:
     """Returns latents whose categories, in rows or columns, are in the order of their digits and named by them.
 
-    A row reads `3 → 7`, a column, which is narrow, `7`; categories without a digit come last.
+    They read `3 → 7`, category and digit; categories without a digit come last.
 
     Args:
         latents: left as they are where neither rows nor columns are categories, or these have no digits.
@@ -78,22 +78,24 @@ def with_digits(latents: Latents, spec: LatentSpec, code_to_digit: Mapping[str, 
     shape = (len(latents.rows), len(latents.columns))
     z, c = latents.z.unflatten(0, shape), latents.c.unflatten(0, shape)
     if latents.row_code is not None and (matched := code_to_digit.get(spec.names[latents.row_code])):
-        order = _order_of_digits(matched[: shape[0]])
+        order = in_order_of_digits(matched[: shape[0]])
         z, c = z[order], c[order]
-        latents = replace(latents, rows=[f"{k} → {_digit(matched[k])}" for k in order])
+        latents = replace(latents, rows=category_labels(matched, order))
     if latents.column_code is not None and (matched := code_to_digit.get(spec.names[latents.column_code])):
-        order = _order_of_digits(matched[: shape[1]])
+        order = in_order_of_digits(matched[: shape[1]])
         z, c = z[:, order], c[:, order]
-        latents = replace(latents, columns=[_digit(matched[k]) for k in order])
+        latents = replace(latents, columns=category_labels(matched, order))
     return replace(latents, z=z.flatten(0, 1), c=c.flatten(0, 1))
 
 
-def _order_of_digits(matched: Sequence[int | None]) -> list[int]:
+def in_order_of_digits(matched: Sequence[int | None]) -> list[int]:
+    """Returns the categories in the order of the digits that they are matched to; those without one come last."""
     return sorted(range(len(matched)), key=lambda k: (matched[k] is None, matched[k] or 0))
 
 
-def _digit(matched: int | None) -> str:
-    return "-" if matched is None else str(matched)
+def category_labels(matched: Sequence[int | None], order: Sequence[int]) -> list[str]:
+    """Returns a label for each category of `order`: `3 → 7`, or `3 → -` if it is matched to no digit."""
+    return [f"{k} → {'-' if matched[k] is None else matched[k]}" for k in order]
 
 
 def sample_latents(spec: LatentSpec, n_columns: int = 10, seed: int = 0) -> Latents:
@@ -426,7 +428,11 @@ def training_gif(grids: Sequence[Path], path: Path) -> Path | None:
 
 
 def loss_figures(
-    rows: Sequence[dict[str, float]], spec: LatentSpec, title: str, gan_loss: str = "bce"
+    rows: Sequence[dict[str, float]],
+    spec: LatentSpec,
+    title: str,
+    gan_loss: str = "bce",
+    category_events: Mapping[int, str] | None = None,
 ) -> dict[str, UInt8[np.ndarray, "height width 3"]]:
     """Returns the figures of a run's metrics by name: Generator_Loss, Discriminator_Loss, L1_Loss.
 
@@ -437,12 +443,13 @@ def loss_figures(
         spec: the latents.
         title: of each figure.
         gan_loss: sets where the line "D at chance" is.
+        category_events: what happens to the categories at which step.
     """
     at_chance = {"bce": (math.log(2), 2 * math.log(2)), "lsgan": (0.125, 0.25)}[gan_loss]
     figures = {
         "Generator_Loss": _loss_figure(rows, "loss_g", "generator loss", at_chance[0], title),
         "Discriminator_Loss": _loss_figure(rows, "loss_d", "discriminator loss", at_chance[1], title),
-        "L1_Loss": _mi_figure(rows, spec, title),
+        "L1_Loss": _mi_figure(rows, spec, title, category_events or {}),
     }
     if any(f"eval_mi_{spec.names[0]}" in row for row in rows):
         figures["Evaluation"] = _evaluation_figure(rows, spec, title)
@@ -460,8 +467,10 @@ def _loss_figure(
     return _render(figure)
 
 
-def _mi_figure(rows: Sequence[dict[str, float]], spec: LatentSpec, title: str) -> UInt8[np.ndarray, "height width 3"]:
-    """The paper's figure 1: L_I over training, against the vanilla GAN's, under H(c).
+def _mi_figure(
+    rows: Sequence[dict[str, float]], spec: LatentSpec, title: str, category_events: Mapping[int, str]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The paper's figure 1: L_I over training, against the vanilla GAN's, between chance and the most it can be.
 
     Beside it, what the category of a real image says of that of its altered copy, where training has that term.
     """
@@ -473,16 +482,19 @@ def _mi_figure(rows: Sequence[dict[str, float]], spec: LatentSpec, title: str) -
             name, code = spec.names[i], f"{spec.names[i]} ({spec.codes[i]})"
             _plot(axes, rows, f"mi_{name}", f"InfoGAN, {code}", color=f"C{2 * n}")
             _plot(axes, rows, f"vanilla_mi_{name}", f"vanilla GAN, {code}", color=f"C{2 * n + 1}")
-            _plot(axes, rows, f"consistency_{name}", f"a real image and its copy, {code}", f"C{2 * n}", style="--")
-        for entropy in sorted({spec.entropies_nats[i] for i in positions}):
-            axes.axhline(entropy, color="0.3", linestyle="--", label=f"H(c) = {entropy:.3f} nats")
-            if kind == "continuous" and spec.q_std is not None:
-                # A Gaussian of fixed width has a density to the code that is no higher than at its mean.
-                most = entropy - math.log(spec.q_std) - 0.5 * math.log(2 * math.pi)
-                axes.axhline(most, color="0.3", linestyle=":", label=f"most for σ = {spec.q_std:g}: {most:.3f} nats")
-        axes.axhline(0, color="0.8", linewidth=0.8)
-        axes.set_ylim(bottom=max(axes.get_ylim()[0], -1.0))  # a wild start must not flatten the rest
-        _finish(axes, title, f"L_I of each {kind} code (nats)")
+            label = f"not L_I: information of real image and copy, {code}"
+            _plot(axes, rows, f"consistency_{name}", label, f"C{2 * n}", style="--")
+        for chance, most in sorted({spec.mi_ranges_nats[i] for i in positions}):
+            if math.isfinite(most):
+                which = "H(c)" if kind == "categorical" else f"most for σ = {spec.q_std:g}"
+                axes.axhline(most, color="0.3", linestyle="--", label=f"{which}: {most:.3f} nats")
+            axes.axhline(chance, color="0.3", linestyle=":", label=f"at chance: {chance:.3f} nats")
+        if kind == "categorical":
+            happened = {step: event for step, event in category_events.items() if rows and step <= rows[-1]["step"]}
+            for step, event in happened.items():
+                axes.axvline(step, color="0.7", linewidth=0.8)
+                axes.text(step, 0.02, event, transform=axes.get_xaxis_transform(), rotation=90, fontsize=7, ha="right")
+        _finish(axes, title, f"L_I of each {kind} code (nats)", least=-1.0)
     return _render(figure)
 
 
@@ -503,8 +515,7 @@ def _evaluation_figure(
         panels[0].set_ylim(0, 1)
         _finish(panels[0], title, "clustering of test images")
     panels[-1].axhline(0, color="0.8", linewidth=0.8)
-    panels[-1].set_ylim(bottom=max(panels[-1].get_ylim()[0], -1.0))  # as in the figure of training
-    _finish(panels[-1], title, "L_I on fresh samples (nats)")
+    _finish(panels[-1], title, "L_I on fresh samples (nats)", least=-1.0)
     return _render(figure)
 
 
@@ -514,10 +525,13 @@ def _plot(axes: Any, rows: Sequence[dict[str, float]], key: str, label: str, col
         axes.plot(*zip(*points, strict=True), label=label, color=color, linestyle=style, linewidth=1.2)
 
 
-def _finish(axes: Any, title: str, y_label: str) -> None:
+def _finish(axes: Any, title: str, y_label: str, least: float = -math.inf) -> None:
     axes.set_title(title, fontsize=11)
     axes.set_xlabel("step")
-    axes.set_ylabel(y_label)
+    is_cut = axes.get_ylim()[0] < least  # a wild start must not flatten the rest
+    if is_cut:
+        axes.set_ylim(bottom=least)
+    axes.set_ylabel(f"{y_label}, cut off at {least:g}" if is_cut else y_label)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
 
@@ -539,12 +553,19 @@ def confusion_figure(clusterings: dict[str, dict[str, Any]], title: str) -> UInt
     figure, panels = _new_figure(7, len(clusterings) * (1.3 + 0.36 * n_rows), n_axes=len(clusterings))
     for axes, (name, clustering) in zip(panels, clusterings.items(), strict=True):
         matched = clustering["code_to_digit"]
-        order = sorted(range(len(matched)), key=lambda k: (matched[k] is None, matched[k] or 0, k))
+        order = in_order_of_digits(matched)
         counts = np.asarray(clustering["confusion"])[order]
         shares = counts / counts.sum(axis=0).clip(min=1)
         texts = [[str(count) if count else "" for count in row] for row in counts.tolist()]
-        rows = [f"{k} → {'-' if matched[k] is None else matched[k]}" for k in order]
-        _draw_matrix(axes, shares, texts, rows, [str(k) for k in range(counts.shape[1])], "Blues", (0, 1))
+        _draw_matrix(
+            axes,
+            shares,
+            texts,
+            category_labels(matched, order),
+            [str(k) for k in range(counts.shape[1])],
+            "Blues",
+            (0, 1),
+        )
         axes.set_title(f"{title}: accuracy {clustering['accuracy']:.3f}", fontsize=11)
         axes.set_xlabel("class of the test image")
         axes.set_ylabel(f"category of {name} → class")

@@ -45,6 +45,7 @@ class Uniform:
     """A continuous code, uniform on (-1, 1)."""
 
     dim = 1
+    variance = 1.0 / 3.0
     entropy_nats = math.log(2.0)
 
     def __str__(self) -> str:
@@ -56,6 +57,7 @@ class Gaussian:
     """A continuous code, standard normal."""
 
     dim = 1
+    variance = 1.0
     entropy_nats = 0.5 * math.log(2.0 * math.pi * math.e)
 
     def __str__(self) -> str:
@@ -152,6 +154,23 @@ class LatentSpec:
     def entropies_nats(self) -> tuple[float, ...]:
         """H(c_i) of each code's prior, in nats; that of a continuous code is a differential entropy."""
         return tuple(code.entropy_nats for code in self.codes)
+
+    @property
+    def mi_ranges_nats(self) -> tuple[tuple[float, float], ...]:
+        """L_I of each code, in nats: at chance, and the most that it can be.
+
+        At chance Q answers the same for every image, and as well as one answer can. A category then has 0, and at most
+        H(c). Of a continuous code, differential entropies are compared, so that either end may be below 0: Q's density
+        is a Gaussian, which the prior need not be, and whose deviation, if it is fixed, is too wide at best.
+        """
+        return tuple(self._mi_range_nats(code) for code in self.codes)
+
+    def _mi_range_nats(self, code: Code) -> tuple[float, float]:
+        if isinstance(code, Categorical):
+            return 0.0, code.entropy_nats
+        std = math.sqrt(code.variance) if self.q_std is None else self.q_std
+        at_its_mean = code.entropy_nats - math.log(std) - 0.5 * math.log(2.0 * math.pi)
+        return at_its_mean - 0.5 * code.variance / std**2, math.inf if self.q_std is None else at_its_mean
 
     @property
     def categorical(self) -> tuple[int, ...]:

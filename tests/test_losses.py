@@ -76,6 +76,16 @@ def test_uniform_code_at_chance_is_scored_under_its_own_prior(q_std):
     assert bound.item() == pytest.approx(0.5 * math.log(6 / (math.pi * math.e)), abs=5e-3)
 
 
+@pytest.mark.parametrize("q_std", [1.0, 0.6])
+@pytest.mark.parametrize("code", ["uniform", "gaussian"])
+def test_a_fixed_deviation_bounds_the_bound(code, q_std):
+    spec = LatentSpec.parse(code, q_std=q_std)
+    c = draw(spec)
+    ((at_chance, most),) = spec.mi_ranges_nats
+    assert mutual_information_lower_bound(spec, c, torch.zeros_like(c)).item() == pytest.approx(at_chance, abs=0.02)
+    assert mutual_information_lower_bound(spec, c, c).item() == pytest.approx(most, abs=1e-5)
+
+
 def test_gaussian_code_is_0_nats_at_chance():
     spec = LatentSpec.parse("gaussian", q_std=1.0)
     c = draw(spec, 200_000)

@@ -27,6 +27,21 @@ def test_entropy_of_a_standard_normal():
     assert Gaussian().entropy_nats == pytest.approx(1.4189385, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("code", "q_std", "at_chance", "most"),
+    [
+        ("cat10", 1.0, 0.0, math.log(10)),
+        ("uniform", 1.0, math.log(2) - 0.5 * math.log(2 * math.pi) - 1 / 6, -0.2258),
+        ("uniform", None, 0.5 * math.log(6 / (math.pi * math.e)), math.inf),
+        ("gaussian", 1.0, 0.0, 0.5),
+        ("gaussian", 0.5, math.log(2) + 0.5 - 2, math.log(2) + 0.5),
+        ("gaussian", None, 0.0, math.inf),
+    ],
+)
+def test_what_the_bound_is_at_chance_and_at_most(code, q_std, at_chance, most):
+    assert LatentSpec.parse(code, q_std=q_std).mi_ranges_nats == (pytest.approx((at_chance, most), abs=1e-4),)
+
+
 def test_a_spec_reads_what_it_writes():
     text = "cat3,gaussian,cat12,uniform"
     assert str(LatentSpec.parse(text)) == text
