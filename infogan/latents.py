@@ -108,30 +108,31 @@ def posterior_means(spec: LatentSpec, q_params: Float[Tensor, "n q"]) -> Float[T
 
 
 def with_code(
-    spec: LatentSpec, c: Float[Tensor, "n c"], position: int, value: Float[Tensor, " n"] | float | int
+    spec: LatentSpec, c: Float[Tensor, "n c"], code: int | str, value: Float[Tensor, " n"] | float | int
 ) -> Float[Tensor, "n c"]:
     """Returns a copy of c in which one code has the given value.
 
     Args:
         spec: the latents.
         c: left as it is.
-        position: which code, counted from 0.
+        code: which one: its name, as in `"c2"`, or its position, counted from 0.
         value: of a continuous code its value, of a category its number; one for all, or one for each.
 
     Raises:
-        UserError: a category that the code does not have.
+        UserError: a code that the spec does not have, or a category that the code does not have.
     """
-    code, columns = spec.codes[position], spec.c_slices[position]
+    position = spec.index(code) if isinstance(code, str) else code
+    kind, columns = spec.codes[position], spec.c_slices[position]
     values = torch.as_tensor(value, dtype=c.dtype, device=c.device).expand(len(c))
     changed = c.clone()
-    if not isinstance(code, Categorical):
+    if not isinstance(kind, Categorical):
         changed[:, columns] = values[:, None]
         return changed
     category = values.long()
-    if ((category < 0) | (category >= code.n_categories) | (category != values)).any():
-        allowed = f"an integer from 0 to {code.n_categories - 1}"
+    if ((category < 0) | (category >= kind.n_categories) | (category != values)).any():
+        allowed = f"an integer from 0 to {kind.n_categories - 1}"
         raise UserError(f"{spec.names[position]}: expected {allowed}, got {value}")
-    changed[:, columns] = F.one_hot(category, code.n_categories).to(c.dtype)
+    changed[:, columns] = F.one_hot(category, kind.n_categories).to(c.dtype)
     return changed
 
 

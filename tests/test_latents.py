@@ -96,6 +96,7 @@ def test_with_code_changes_one_code_and_leaves_its_argument_alone():
     assert torch.equal(changed[:, :3], torch.tensor([[0.0, 0.0, 1.0]]).expand(4, 3))
     assert torch.equal(changed[:, 3:], before[:, 3:])
     assert torch.equal(with_code(spec, c, 1, torch.arange(4.0))[:, 3], torch.arange(4.0))
+    assert torch.equal(with_code(spec, c, "c2", 0.5), with_code(spec, c, 1, 0.5))
     assert torch.equal(c, before)
 
 
