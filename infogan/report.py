@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from infogan.auxiliary import confusion_figure, factors_figure, save_png
+from infogan.auxiliary import category_labels, confusion_figure, factors_figure, save_png
 from infogan.datasets import load_scored_dataset
 from infogan.digits import ATTRIBUTES
 from infogan.errors import UserError
@@ -27,7 +27,7 @@ MODELS = {"infogan": "InfoGAN", "vanilla": "vanilla GAN"}
 
 def evaluate_checkpoint(
     path: Path,
-    data_dir: str | Path,
+    data_dir: str | Path | None,
     device: torch.device,
     seed: int = 0,
     n_samples: int = 10_000,
@@ -42,7 +42,7 @@ def evaluate_checkpoint(
 
     Args:
         path: the checkpoint; only read.
-        data_dir: folder of the IDX files.
+        data_dir: folder of the IDX files; by default where the run had them, if it is there, else `data`.
         device: where the nets work.
         seed: of all that is drawn.
         n_samples: fresh samples of each model.
@@ -54,6 +54,8 @@ def evaluate_checkpoint(
     """
     fresh_q = fresh_q or FreshQ()
     nets = load_nets(path, device)
+    if data_dir is None:
+        data_dir = nets.config.data_dir if Path(nets.config.data_dir).is_dir() else "data"
     dataset = load_scored_dataset(nets.config.dataset, data_dir)
     of_digits = dataset.name in DIGIT_DATASETS
     reference = measure_reference(dataset, n_samples, seed, device) if of_digits else None
@@ -226,13 +228,17 @@ def describe_evaluation(evaluation: dict[str, Any]) -> str:
     )
     averaged = [label for label, scores in models.items() if scores["averaged_generator"]]
     notes = [f"samples of {label}: by the average of G's weights" for label in averaged]
+    if scored["dataset"] == "mnist5k":
+        notes.append(
+            "no MNIST in --data-dir: these test images are few, and the classifier (not the run) learned from them"
+        )
     notes += [f"skipped: {reason}" for reason in evaluation["skipped"]]
     tables = [_information_table(models), _clustering_table(models)]
     if evaluation["classifier_sha256"] is not None:
         tables += [*_factor_tables(models), _quality_table(models)]
     tables.append(_inception_table(models))
     maps = [
-        f"{label}, {name}: " + ", ".join(_category_labels(clustering["code_to_digit"]))
+        f"{label}, {name}: " + ", ".join(category_labels(matched := clustering["code_to_digit"], range(len(matched))))
         for label, scores in models.items()
         for name, clustering in scores["clustering"].items()
     ]
@@ -240,10 +246,6 @@ def describe_evaluation(evaluation: dict[str, Any]) -> str:
         maps.insert(0, "Code to class, as matched for the accuracy")
     shown = [table.plain() for table in tables if table.rows]
     return "\n\n".join(["\n".join([head, *notes]), *shown, *(["\n  ".join(maps)] if maps else [])])
-
-
-def _category_labels(matched: Sequence[int | None]) -> list[str]:
-    return [f"{k} → {'-' if digit is None else digit}" for k, digit in enumerate(matched)]
 
 
 def _information_table(models: dict[str, Any]) -> Table:
@@ -308,7 +310,7 @@ def _quality_table(models: dict[str, Any]) -> Table:
     quality = next(iter(models.values()))["quality"]
     floor = [quality["frechet_digit_distance_floor"], *(quality["floor"][key] for key in keys[1:])]
     rows.append(["real training images", *(_cell(value) for value in floor), "", "", ""])
-    header = ["", "Fréchet digit distance", *keys[1:], "digits", "KL (nats)", "digit agrees with code"]
+    header = ["", "Fréchet digit distance", *keys[1:], "digits of 10", "KL of their shares", "digit agrees with code"]
     return Table("Image quality, in the eyes of the digit classifier", header, rows)
 
 

@@ -16,6 +16,7 @@ import json
 import os
 import pickle
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -69,7 +70,8 @@ class Run:
                     f"--resume {run.folder}"
                 )
         else:
-            what = "-".join(dict.fromkeys((dataset_name, config.preset)))  # the preset for Fashion-MNIST has its name
+            images = re.sub(r"[^\w+-]+", "-", Path(dataset_name).stem)[:60]  # of a file, what can name a folder
+            what = "-".join(dict.fromkeys((images, config.preset)))  # the preset for Fashion-MNIST has its name
             default = f"{what}-seed{config.seed}"
             names = (default if i == 1 else f"{default}-{i}" for i in itertools.count(1))
             run = next(run for run in (cls(out_dir, name) for name in names) if run._claim())
@@ -279,6 +281,10 @@ def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", a
     """
     if run_or_file is not None:
         given = Path(run_or_file)
+        if not given.exists():
+            raise UserError(
+                f"{argument}: expected a run's folder, as in runs/<name>, or a .pt file, got {str(given)!r}"
+            )
         return Run.open(given, argument).latest_checkpoint() if given.is_dir() else given
     files = list((Path(out_dir) / "runs").glob("*/checkpoints/step_*.pt"))
     if not files:

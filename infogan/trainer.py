@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,12 +21,12 @@ from tqdm import tqdm
 
 from infogan import auxiliary, ranks
 from infogan.affine import AffineRange, Copies, change_contrast, random_affines, random_contrasts, warp
-from infogan.config import MAY_CHANGE, DatasetName, TrainConfig, flag_of
+from infogan.config import MAY_CHANGE, TrainConfig, flag_of
 from infogan.datasets import ImageDataset, ShuffledBatches, epoch_of, load_dataset
 from infogan.errors import NonFiniteLossError, UserError
 from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator, ImageShape
-from infogan.run import Run, check_resumable, load_checkpoint
+from infogan.run import Run, check_resumable, find_checkpoint, load_checkpoint
 from infogan.runtime import (
     make_deterministic,
     resolve_device,
@@ -358,7 +358,7 @@ def _load_on_all_ranks(config: TrainConfig) -> ImageDataset:
     if ranks.n_ranks() == 1:
         return load_dataset(config.dataset, config.data_dir)
     name = ranks.from_first(lambda: load_dataset(config.dataset, config.data_dir).name)
-    return load_dataset(cast(DatasetName, name), config.data_dir)
+    return load_dataset(name, config.data_dir)
 
 
 class _Session:
@@ -387,8 +387,8 @@ class _Session:
         starts = config.settle_step + CATEGORY_DELAY_STEPS
         if config.is_consistent and trainer.total_steps <= starts and ranks.is_first():
             print(
-                f"warning: G is not told of the categories in {trainer.total_steps} steps: their L_I sets in after "
-                f"step {starts}, {CATEGORY_DELAY_STEPS} after --settle-step",
+                f"warning: {trainer.total_steps} steps are too few for the categories: their L_I sets in after step "
+                f"{starts} ({CATEGORY_DELAY_STEPS} after --settle-step); G learns nothing of them before",
                 file=sys.stderr,
             )
         # The run is made last, so that bad input leaves no empty folders.
@@ -464,7 +464,7 @@ class _Session:
                 if trainer.step > first_step:
                     self.save_checkpoint()
                 self.draw_all()
-                self.report(stop.signal)
+                self.report(first_step, stop.signal)
 
     @contextlib.contextmanager
     def saved_if_interrupted(self) -> Iterator[None]:
@@ -545,19 +545,29 @@ class _Session:
         self.draw_samples()
         for i, name in enumerate(spec.names):
             self.draw(auxiliary.sweep_latents(spec, i), f"sweep of {name}", f"sweep_{name}.png")
-        figures = auxiliary.loss_figures(self.run.read_metrics(), spec, self.run.name, self.config.gan_loss)
+        events = {}
+        if self.config.is_consistent:
+            settled = self.config.settle_step
+            events = {
+                settled: "finer classes become categories",
+                settled + CATEGORY_DELAY_STEPS: "L_I sets in",
+                settled + CATEGORY_DELAY_STEPS + CATEGORY_RAMP_STEPS: "L_I at its full weight",
+            }
+        figures = auxiliary.loss_figures(self.run.read_metrics(), spec, self.run.name, self.config.gan_loss, events)
         for name, picture in figures.items():
             auxiliary.save_png(picture, self.run.track_loss / f"{name}.png")
         # From the files, not from memory: a run that was interrupted and resumed has all of its grids.
         auxiliary.training_gif(epoch_grids(samples), samples / "training.gif")
 
-    def report(self, stopped_by: signal.Signals | None) -> None:
+    def report(self, first_step: int, stopped_by: signal.Signals | None) -> None:
         step, seconds = self.trainer.step, self.log.seconds
         if stopped_by is not None and step < self.total_steps:
             print(
                 f"stopped by {stopped_by.name} at step {step} of {self.total_steps}; to go on:\n"
                 f"  python scripts/train.py --resume {shlex.quote(str(self.run.folder))}"
             )
+        elif step == first_step:
+            print(f"nothing was left to train at step {step}; a larger --steps takes the run further")
         else:
             print(f"trained to step {step} ({step * self.config.batch_size} images) in {seconds:.0f} s of steps")
         print(f"pictures: {self.run.samples}\ncurves:   {self.run.track_loss}\nrun:      {self.run.folder}")
@@ -598,13 +608,14 @@ def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bo
     """Returns the nets that a checkpoint holds; it alone is needed, and it may be from another device.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint, or a run's folder, as in runs/<name>, for its newest.
         device: where to put them.
         baseline: the vanilla GAN with its probe Q, of which no average is kept, instead of InfoGAN.
 
     Raises:
         UserError: the file is not a checkpoint, it is damaged, or it holds no vanilla GAN.
     """
+    path = find_checkpoint(path, argument="path")
     state = load_checkpoint(path, device)
     try:
         # The name becomes a folder's: it is checked like one that a user gives.

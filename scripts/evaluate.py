@@ -20,7 +20,7 @@ def parse_flags() -> argparse.Namespace:
         "code controls, image quality. Or, with --report, put the evaluations of many runs into one table."
     )
     parser.add_argument("run", nargs="?", help="a run, as in runs/<name>, or a .pt file (default: the newest run)")
-    parser.add_argument("--data-dir", default="data", help="folder of the IDX files (default: data)")
+    parser.add_argument("--data-dir", help="folder of the IDX files (default: where the run had them, else data)")
     parser.add_argument("--out-dir", default=".", help="folder of runs/ and samples/ (default: .)")
     parser.add_argument("--json", type=Path, help="file of the measures (default: runs/<name>/evaluation.json)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")

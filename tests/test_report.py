@@ -346,7 +346,7 @@ class TestPictures:
             assert list(auxiliary.with_digits(latents, spec, {}).rows) == ["0", "1", "2"]
         for latents in (auxiliary.sweep_latents(spec, 1), auxiliary.two_code_latents(spec, 0, 1)):
             grid = labelled(latents)
-            assert list(grid.columns) == ["1", "7", "-"]
+            assert list(grid.columns) == ["2 → 1", "0 → 7", "1 → -"]
             assert list(grid.rows) == list(latents.rows)
             assert grid.c[:3, spec.c_slices[1]].argmax(dim=1).tolist() == [2, 0, 1]
             assert torch.equal(grid.z.unflatten(0, (-1, 3))[:, 0], latents.z.unflatten(0, (-1, 3))[:, 2])

@@ -137,6 +137,8 @@ def test_files_of_others_and_missing_files_are_refused(tmp_path):
         load_checkpoint(tmp_path / "other.pt")
     with pytest.raises(UserError, match=r"cannot read the checkpoint .*none\.pt: No such file"):
         load_checkpoint(tmp_path / "none.pt")
+    with pytest.raises(UserError, match=r"--checkpoint: expected a run's folder, .* or a \.pt file, got '.*none\.pt'"):
+        find_checkpoint(tmp_path / "none.pt")
 
 
 def test_the_newest_run_is_found(tmp_path):

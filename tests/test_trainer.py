@@ -6,11 +6,22 @@ import json
 import math
 
 import imageio.v3 as iio
+import numpy as np
 import pytest
 import torch
 from conftest import small_config
 
-from infogan import NonFiniteLossError, TrainConfig, Trainer, UserError, load_nets, sample_prior, train, trainer
+from infogan import (
+    NonFiniteLossError,
+    TrainConfig,
+    Trainer,
+    UserError,
+    load_dataset,
+    load_nets,
+    sample_prior,
+    train,
+    trainer,
+)
 from infogan.models import OverclusteredQ, ProjectionHead
 from infogan.run import Run, load_checkpoint
 from infogan.scoring import quick_scores
@@ -238,7 +249,23 @@ def test_copies_differ_in_contrast_as_far_as_asked(small, digits, monkeypatch):
 def test_a_run_too_short_for_the_category_says_so(small, capsys, monkeypatch, changes, warned):
     monkeypatch.setattr(trainer._Session, "fit", lambda self: None)
     train(small(**changes))
-    assert ("warning: G is not told of the categories in 15" in capsys.readouterr().err) is warned
+    assert (
+        "steps are too few for the categories: their L_I sets in after step 151" in capsys.readouterr().err
+    ) is warned
+
+
+def test_a_run_on_images_of_one_s_own_has_the_file_s_name_and_is_resumed(small, few_digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "load_dataset", load_dataset)
+    ink, paper = few_digits.images, 255 - few_digits.images
+    np.save(tmp_path / "my digits.npy", torch.cat([ink, paper, ink], dim=1).numpy())  # green on magenta
+    monkeypatch.chdir(tmp_path)
+    run = train(small(dataset="my digits.npy", **EPOCHS))
+    assert run.name == "my-digits-fast-seed0"
+    assert iio.imread(run.samples / "sweep_c2.png").std() > 0
+    monkeypatch.chdir(tmp_path.parent)
+    again = train(small(resume=str(run.folder)), {"steps": 10})
+    assert metrics(again)[-1]["step"] == final_state(again)["step"] == 10
+    assert load_nets(run.folder).generator.draw[-2].out_channels == 3
 
 
 def test_pictures_change_nothing_in_training(small, whole, monkeypatch):
