@@ -20,6 +20,7 @@ TENSOR_MODULES = (
     "datasets",
     "digits",
     "evaluation",
+    "grouping",
     "inception",
     "latents",
     "losses",

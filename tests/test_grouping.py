@@ -25,11 +25,12 @@ def joint_of(partition, within, noise=0.0, seed=0):
     return joint / joint.sum()
 
 
+@pytest.mark.parametrize(("n_classes", "n_groups"), [(50, 10), (200, 80)])
 @pytest.mark.parametrize("noise", [0.0, 0.01])
-def test_classes_that_go_over_into_each_other_are_one_group(noise):
-    partition = torch.randint(0, 10, (50,), generator=torch.Generator().manual_seed(1))
-    assert len(partition.unique()) == 10
-    groups = group_classes(joint_of(partition, 0.5, noise), 10)
+def test_classes_that_go_over_into_each_other_are_one_group(n_classes, n_groups, noise):
+    partition = torch.arange(n_classes) % n_groups
+    partition = partition[torch.randperm(n_classes, generator=torch.Generator().manual_seed(1))]
+    groups = group_classes(joint_of(partition, 0.5, noise * 50 / n_classes), n_groups)
     assert same_partition(groups, partition)
 
 
