@@ -201,14 +201,14 @@ class OverclusteredQ(nn.Module):
     of one group. Continuous codes have the paper's hidden layer.
 
     Args:
-        spec: the latents.
+        spec: the latents, a categorical code among them.
         n_features: of the trunk.
         n_hidden: of the hidden layer.
         n_classes: of each head; at least as many as any code has categories.
         n_heads: for each categorical code.
 
     Attributes:
-        categories: the logits of all codes' categories, or None without a categorical code.
+        categories: the logits of all codes' categories.
         classes: the logits of all heads' classes; they have no use after `settle`.
         class_joints: running averages of the joint distributions of the classes of images and copies.
     """
@@ -220,8 +220,8 @@ class OverclusteredQ(nn.Module):
         self.spec, self.n_classes, self.n_heads = spec, n_classes, n_heads
         self.sizes = [spec.codes[i].dim for i in spec.categorical]
         n_codes = len(self.sizes)
-        self.categories = nn.Linear(n_features, sum(self.sizes)) if n_codes else None
-        self.classes = nn.Linear(n_features, n_codes * n_heads * n_classes) if n_codes else None
+        self.categories = nn.Linear(n_features, sum(self.sizes))
+        self.classes = nn.Linear(n_features, n_codes * n_heads * n_classes)
         n_continuous = spec.q_dim - sum(self.sizes)
         self.continuous = _hidden_layer_head(n_features, n_hidden, n_continuous) if n_continuous else None
         self.register_buffer("class_joints", torch.full((n_codes, n_heads, n_classes, n_classes), n_classes**-2.0))
@@ -235,12 +235,11 @@ class OverclusteredQ(nn.Module):
 
     def class_logits(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n categorical heads k"]:
         """Returns the logits of all heads' classes."""
-        assert self.classes is not None
         return self.classes(features).unflatten(1, (-1, self.n_heads, self.n_classes))
 
     def category_logits(self, features: Float[Tensor, "n features"]) -> list[Float[Tensor, "n g"]]:
         """Returns the logits of each code's categories."""
-        return [] if self.categories is None else [*self.categories(features).split(self.sizes, dim=1)]
+        return [*self.categories(features).split(self.sizes, dim=1)]
 
     def forward(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n q"]:
         """Returns the parameters of Q(c|x)."""
@@ -254,8 +253,6 @@ class OverclusteredQ(nn.Module):
     @torch.no_grad()
     def settle(self) -> None:
         """Groups the classes of each head, and starts the categories as the groups of the head that tells most."""
-        if self.categories is None or self.classes is None:
-            return
         parts = zip(
             self.class_joints,
             self.classes.weight.unflatten(0, (-1, self.n_heads, self.n_classes)),

@@ -252,10 +252,9 @@ class AdversarialStep:
         q_head = self.discriminator.q_head
         assert isinstance(q_head, OverclusteredQ)
         q_head.settle()
-        if q_head.categories is not None:
-            for parameter in q_head.categories.parameters():
-                # Adam's averages are of gradients that were 0: its first steps would be several times too long.
-                self.opt_d.state.pop(parameter, None)
+        for parameter in q_head.categories.parameters():
+            # Adam's averages are of gradients that were 0: its first steps would be several times too long.
+            self.opt_d.state.pop(parameter, None)
 
     def update_generator(
         self, x_fake: Float[Tensor, "n ch h w"], c: Float[Tensor, "n c"]
@@ -292,7 +291,7 @@ class AdversarialStep:
 def _split_q(q_head: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Returns Q's parameters that are linear on the trunk and learn from real images too, and all others."""
     heads = (q_head.categories, q_head.classes) if isinstance(q_head, OverclusteredQ) else ()
-    linear = [parameter for head in heads if head is not None for parameter in head.parameters()]
+    linear = [parameter for head in heads for parameter in head.parameters()]
     known = {id(parameter) for parameter in linear}
     return linear, [parameter for parameter in q_head.parameters() if id(parameter) not in known]
 

@@ -127,12 +127,6 @@ class TestOverclusteredQ:
         logits = q_head.class_logits(features)[:, 0]
         assert (logits[:, :1] - logits[:, 1:]).abs().amax(dim=(0, 2)).min() > 0.01
 
-    def test_it_needs_no_categories(self):
-        _, q_head, features = self.head("uniform,gaussian")
-        assert q_head.classes is None
-        q_head.settle()
-        assert torch.equal(q_head(features), q_head.continuous(features))
-
 
 class TestProjectionHead:
     def test_each_category_adds_a_linear_function_of_its_own(self):
