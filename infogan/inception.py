@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from infogan.errors import UserError
+from infogan.runtime import seeded
 
 BATCH_SIZE = 50
 KID_SUBSET_SIZE = 1000  # at most; of 100 subsets
@@ -95,9 +96,8 @@ def inception_scores(
     features = [reference.real[:n], _features(reference.net, samples[:n], reference.device, reference.file)]
     given = _Given(features[0].shape[1])
     frechet_distance, kernel_distance = _torchmetrics()
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with seeded(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that KID keeps its features, which are small
-        torch.manual_seed(seed)
         fid = frechet_distance(feature=given)
         kid = kernel_distance(feature=given, subset_size=min(KID_SUBSET_SIZE, n))
         for metric in (fid, kid):

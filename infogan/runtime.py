@@ -57,8 +57,9 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def make_deterministic() -> None:
-    """Has every later operation give the same bits again, on CUDA too."""
+    """Has every later operation give the same bits again, on CUDA too, and float32 be float32 there."""
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # convolutions are rounded to 10 bits otherwise; products are not
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory that was never written; filling it would only cost time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
@@ -154,6 +155,15 @@ def set_generator_state(generator: torch.Generator, state: torch.Tensor, other_d
         generator.set_state(state.cpu())
     else:
         generator.manual_seed(other_device_seed)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds torch's global generators within it; after it they are as they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ from infogan.latents import (
 )
 from infogan.losses import mutual_information_lower_bound
 from infogan.models import Discriminator
-from infogan.runtime import evaluating
+from infogan.runtime import evaluating, seeded
 from infogan.spec import Categorical, LatentSpec
 
 DIGIT_DATASETS = ("mnist", "mnist5k")
@@ -351,8 +351,7 @@ def train_fresh_q(
     """
     spec = replace(spec, q_std=None)
     channels, height, width_px = samples.images.shape[1:]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = Discriminator(spec, (channels, height, width_px), budget.width).to(device)
     parameters = [*net.trunk.parameters(), *net.q_head.parameters()]
     n_batches = len(samples.images) // budget.batch_size

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "auxiliary": {"errors", "latents", "runtime", "spec"},
     "digits": {"errors"},
     "evaluation": {"errors"},
-    "inception": {"errors"},
+    "inception": {"errors", "runtime"},
     "classifier": {"affine", "datasets", "errors", "run"},
     "scoring": {
         *("auxiliary", "classifier", "datasets", "digits", "evaluation", "inception", "latents", "losses"),
