@@ -557,15 +557,8 @@ def confusion_figure(clusterings: dict[str, dict[str, Any]], title: str) -> UInt
         counts = np.asarray(clustering["confusion"])[order]
         shares = counts / counts.sum(axis=0).clip(min=1)
         texts = [[str(count) if count else "" for count in row] for row in counts.tolist()]
-        _draw_matrix(
-            axes,
-            shares,
-            texts,
-            category_labels(matched, order),
-            [str(k) for k in range(counts.shape[1])],
-            "Blues",
-            (0, 1),
-        )
+        rows, columns = category_labels(matched, order), [str(k) for k in range(counts.shape[1])]
+        _draw_matrix(axes, shares, texts, rows, columns, "Blues", (0, 1))
         axes.set_title(f"{title}: accuracy {clustering['accuracy']:.3f}", fontsize=11)
         axes.set_xlabel("class of the test image")
         axes.set_ylabel(f"category of {name} → class")
