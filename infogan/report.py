@@ -16,7 +16,7 @@ from infogan.datasets import load_scored_dataset
 from infogan.digits import ATTRIBUTES
 from infogan.errors import UserError
 from infogan.inception import measure_inception_reference
-from infogan.run import environment, read_sessions, write_atomically
+from infogan.run import Run, environment, read_sessions, write_atomically
 from infogan.scoring import DIGIT_DATASETS, FreshQ, evaluate_nets, measure_reference
 from infogan.trainer import load_nets
 
@@ -63,6 +63,7 @@ def evaluate_checkpoint(
     if inception is not None:
         order = torch.randperm(len(dataset.test_images), generator=torch.Generator().manual_seed(seed))
         inception_reference = measure_inception_reference(inception, dataset.test_images[order[:n_samples]], device)
+    run = Run.of_checkpoint(path)
     models = {"infogan": nets}
     if nets.config.baseline:
         models["vanilla"] = load_nets(path, device, baseline=True)
@@ -84,7 +85,7 @@ def evaluate_checkpoint(
         # Commands name folders of one machine.
         "trained": [
             {name: value for name, value in session.items() if name != "command"}
-            for session in read_sessions(path.absolute().parents[1])
+            for session in ([] if run is None else read_sessions(run.folder))
         ],
         "train_seconds": nets.seconds,
         "environment": environment(),
@@ -110,10 +111,8 @@ def evaluate_checkpoint(
 
 def evaluation_path(checkpoint: Path) -> Path:
     """Returns where a checkpoint's evaluation belongs: beside its run, or beside the file if it is of no run here."""
-    run_folder = checkpoint.absolute().parents[1]
-    if checkpoint.absolute().parent.name == "checkpoints" and (run_folder / "config.json").is_file():
-        return run_folder / EVALUATION_FILE
-    return checkpoint.with_suffix(f".{EVALUATION_FILE}")
+    run = Run.of_checkpoint(checkpoint)
+    return checkpoint.with_suffix(f".{EVALUATION_FILE}") if run is None else run.folder / EVALUATION_FILE
 
 
 def save_evaluation(evaluation: dict[str, Any], path: Path) -> None:
@@ -145,6 +144,8 @@ def read_evaluation(run_or_file: str | Path, argument: str) -> dict[str, Any]:
         raise UserError(f"{argument}: expected runs or their {EVALUATION_FILE}, got {given}: {error}") from error
     if not isinstance(evaluation, dict) or evaluation.get("format") != EVALUATION_FORMAT:
         raise UserError(f"{argument}: expected an evaluation of format {EVALUATION_FORMAT}, got {path}")
+    if missing := {"run", "step", "scored", "config", "infogan"} - evaluation.keys():
+        raise UserError(f"{argument}: {path} is damaged: it has no {', '.join(sorted(missing))}")
     return evaluation
 
 

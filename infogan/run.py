@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -87,10 +87,31 @@ class Run:
         Raises:
             UserError: it is not such a folder.
         """
-        folder = Path(folder)
-        if not (folder / "config.json").is_file() or folder.absolute().parent.name != "runs":
+        path = Path(os.path.abspath(folder))  # noqa: PTH100  a link to a run's folder is not followed
+        if not (path / "config.json").is_file() or path.parent.name != "runs":
             raise UserError(f"{argument}: expected a run's folder, as in runs/<name>, got {str(folder)!r}")
-        return cls(folder.absolute().parent.parent, folder.absolute().name)
+        return cls(path.parent.parent, path.name)
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Path) -> Run | None:
+        """Returns the run that a checkpoint lies in, or None if it lies elsewhere."""
+        with contextlib.suppress(UserError):
+            run = cls.open(checkpoint.parent.parent, "checkpoint")
+            return run if checkpoint.parent.name == "checkpoints" else None
+        return None
+
+    @classmethod
+    def for_pictures(cls, checkpoint: Path, name: str, out_dir: str | None) -> Run:
+        """Returns where pictures of a checkpoint belong: under `out_dir` if given, else with its run, or beside it.
+
+        Args:
+            checkpoint: the file.
+            name: of its run.
+            out_dir: the root of `samples/`.
+        """
+        if out_dir is None and (run := cls.of_checkpoint(checkpoint)) is not None:
+            return run
+        return cls(checkpoint.parent if out_dir is None else Path(out_dir), name)
 
     @classmethod
     def of_launcher(cls, out_dir: str | Path, launcher: str | None) -> Run | None:
@@ -185,21 +206,14 @@ class Run:
         """Returns the rows of metrics.jsonl, oldest first; none if there is no file."""
         if not self.metrics_file.is_file():
             return []
-        return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
+        return list(_readable_rows(self.metrics_file.read_text(errors="replace")))
 
     def cut_metrics(self, step: int) -> None:
         """Drops the rows later than `step`, among them one cut short when the run was killed."""
         if not self.metrics_file.is_file():
             return
-        kept = []
-        for line in self.metrics_file.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            if row["step"] <= step:
-                kept.append(line + "\n")
-        write_atomically(self.metrics_file, lambda file: file.write("".join(kept).encode()))
+        kept = "".join(json.dumps(row) + "\n" for row in self.read_metrics() if row["step"] <= step)
+        write_atomically(self.metrics_file, lambda file: file.write(kept.encode()))
 
     # Checkpoints
 
@@ -229,6 +243,15 @@ class Run:
         # The number orders the files; how far a run has come is read inside them.
         numbered = [path for path in self.checkpoints.glob("step_*.pt") if path.stem[5:].isdigit()]
         return sorted(numbered, key=lambda path: int(path.stem[5:]))
+
+
+def _readable_rows(metrics: str) -> Iterator[dict[str, float]]:
+    """Yields the rows of metrics.jsonl, less those that were cut short or damaged."""
+    for line in metrics.splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                yield row
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -367,20 +390,23 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "ranks": n_ranks(),
         "launcher": launcher(),
-        "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        # A process that does not use CUDA must not take hold of a device for this.
+        "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        if torch.cuda.is_initialized()
+        else [],
     }
 
 
 def _commit() -> str | None:
     """Returns the commit of the package's own checkout, marked if it was changed; None outside of one."""
+    is_ours = _git("ls-files", Path(__file__).name)  # not only a copy that lies in another repository's folder
+    return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or None if is_ours else None
+
+
+def _git(*command: str) -> str:
+    """Returns what git prints in the package's folder; nothing where it cannot."""
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
+        done = subprocess.run(["git", *command], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return described.stdout.strip() or None
+        return ""
+    return done.stdout.strip()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config import PRESETS, DatasetName, TrainConfig, check_least, check_new_files, make_parser
+from infogan.config import PRESETS, DatasetName, TrainConfig, check_new_file, check_range, make_parser
 from infogan.errors import UserError, run_script
 
 if TYPE_CHECKING:
@@ -54,8 +54,12 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the measures here")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table as Markdown")
     flags = parser.parse_args()
-    check_least(flags, rounds=1, steps=1, quality_seeds=0, quality_steps=1, quality_every=1)
-    check_new_files(flags, "json", "markdown")
+    least_1 = (1, None)
+    check_range(
+        flags, rounds=least_1, steps=least_1, quality_seeds=(0, None), quality_steps=least_1, quality_every=least_1
+    )
+    check_new_file(flags.json, "--json")
+    check_new_file(flags.markdown, "--markdown")
     return flags
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config import check_least, check_new_files, make_parser
+from infogan.config import MAX_SEED, check_new_file, check_range, make_parser
 from infogan.errors import UserError, run_script
 
 LEAST_SAMPLES = 100
@@ -21,7 +21,7 @@ def parse_flags() -> argparse.Namespace:
     )
     parser.add_argument("run", nargs="?", help="a run, as in runs/<name>, or a .pt file (default: the newest run)")
     parser.add_argument("--data-dir", help="folder of the IDX files (default: where the run had them, else data)")
-    parser.add_argument("--out-dir", default=".", help="folder of runs/ and samples/ (default: .)")
+    parser.add_argument("--out-dir", help="folder of runs/ and samples/ (default: that of the run, or else .)")
     parser.add_argument("--json", type=Path, help="file of the measures (default: runs/<name>/evaluation.json)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn (default: 0)")
@@ -36,7 +36,7 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--bar", type=float, default=0.95, help="accuracy that a run should reach (default: 0.95)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="with --report: also write it as Markdown")
     flags = parser.parse_args()
-    check_least(flags, seed=0, n_samples=LEAST_SAMPLES)
+    check_range(flags, seed=(0, MAX_SEED), n_samples=(LEAST_SAMPLES, None))
     if not 0 <= flags.bar <= 1:
         raise UserError(f"--bar: expected a number in [0, 1], got {flags.bar}")
     if flags.inception is not None and not flags.inception.is_file():
@@ -47,7 +47,8 @@ def parse_flags() -> argparse.Namespace:
     for name, value in to_evaluate.items():
         if flags.report is not None and value is not None:
             raise UserError(f"--report: expected evaluated runs alone, got {name} as well: {str(value)!r}")
-    check_new_files(flags, "json", "markdown")
+    check_new_file(flags.json, "--json")
+    check_new_file(flags.markdown, "--markdown")
     return flags
 
 
@@ -63,15 +64,17 @@ def evaluate(flags: argparse.Namespace) -> None:
     from infogan.runtime import make_deterministic, resolve_device
 
     device = resolve_device(flags.device)
-    checkpoint = find_checkpoint(flags.run, flags.out_dir, "run")
+    checkpoint = find_checkpoint(flags.run, flags.out_dir or ".", "run")
+    path = flags.json or evaluation_path(checkpoint)
+    check_new_file(path, "--json")
     make_deterministic()
     evaluation = evaluate_checkpoint(
         checkpoint, flags.data_dir, device, flags.seed, flags.n_samples, inception=flags.inception
     )
-    path = flags.json or evaluation_path(checkpoint)
-    save_evaluation(evaluation, path)
     print(describe_evaluation(evaluation), end="\n\n")
-    for picture in draw_evaluation(evaluation, Run(Path(flags.out_dir), evaluation["run"]).make_samples_folder()):
+    save_evaluation(evaluation, path)
+    pictures = Run.for_pictures(checkpoint, evaluation["run"], flags.out_dir).make_samples_folder()
+    for picture in draw_evaluation(evaluation, pictures):
         print(picture)
     print(path)
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config import make_parser
+from infogan.config import MAX_SEED, check_range, make_parser
 from infogan.errors import UserError, run_script
 from infogan.spec import LatentSpec
 
@@ -21,7 +21,7 @@ def parse_flags() -> argparse.Namespace:
         "as PNG files and, with --gif, as looping GIFs."
     )
     parser.add_argument("--checkpoint", help="a run, as in runs/<name>, or a .pt file (default: the newest run)")
-    parser.add_argument("--out-dir", default=".", help="folder of runs/ and samples/ (default: .)")
+    parser.add_argument("--out-dir", help="folder of runs/ and samples/ (default: that of the run, or else .)")
     parser.add_argument("--factor", default="all", help="the code to sweep: c1, c2, ..., or all (default: all)")
     parser.add_argument(
         "--grid", help="two codes for the two-code grid, rows and columns, as in c2,c3 (default: the last two)"
@@ -38,9 +38,7 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--gif", action="store_true", help="also write each as a looping GIF")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     flags = parser.parse_args()
-    for name, least, most in (("columns", 2, 100), ("pairs", 1, 100), ("seed", 0, 2**32 - 1)):
-        if not least <= getattr(flags, name) <= most:
-            raise UserError(f"--{name}: expected {least} to {most}, got {getattr(flags, name)}")
+    check_range(flags, columns=(2, 100), pairs=(1, 100), seed=(0, MAX_SEED))
     return flags
 
 
@@ -57,12 +55,12 @@ def main() -> None:
     from infogan.trainer import load_nets
 
     device = resolve_device(flags.device)
-    checkpoint = find_checkpoint(flags.checkpoint, flags.out_dir)
+    checkpoint = find_checkpoint(flags.checkpoint, flags.out_dir or ".")
     nets = load_nets(checkpoint, device)
     spec, generator = nets.spec, nets.generator
     positions = range(len(spec.codes)) if flags.factor == "all" else [spec.index(flags.factor, "--factor")]
     grid = _grid_positions(flags.grid, spec)
-    folder = Run(Path(flags.out_dir), nets.name).make_samples_folder()
+    folder = Run.for_pictures(checkpoint, nets.name, flags.out_dir).make_samples_folder()
 
     digits = code_to_digit(checkpoint, nets.step)
 
@@ -104,9 +102,10 @@ def main() -> None:
         latents = auxiliary.interpolate_latents(spec, *ends, torch.tensor([u]), path, flags.category)
         return dataclasses.replace(latents, rows=[f"t = {u:.2f}"], columns=latents.rows)
 
+    held = "_held" if flags.category == "hold" else ""
     for path in ("linear", "spherical"):
         t = torch.linspace(0, 1, flags.columns)
-        what, file_name = f"{path} interpolation", f"interpolation_{path}"
+        what, file_name = f"{path} interpolation", f"interpolation_{path}{held}"
         save(auxiliary.interpolate_latents(spec, *ends, t, path, flags.category), what, file_name)
         save_gif([frame(u, path) for u in auxiliary.there_and_back()], what, file_name)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -11,8 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a checkout works without being installed
 
-from infogan.config import check_least, make_parser
-from infogan.errors import UserError, run_script
+from infogan.config import MAX_SEED, check_new_file, check_range, make_parser
+from infogan.errors import run_script
 
 DEFAULT_OUT = ROOT / "infogan" / "assets" / "digit_classifier.pt"
 
@@ -30,9 +29,8 @@ def parse_flags() -> argparse.Namespace:
         "--out", type=Path, default=DEFAULT_OUT, help="weight file, replaced if there (default: the package's own)"
     )
     flags = parser.parse_args()
-    check_least(flags, epochs=1, seed=0)
-    if flags.out.is_dir() or not os.access(flags.out.absolute().parent, os.W_OK):
-        raise UserError(f"--out: expected a file in a folder that can be written, got {str(flags.out)!r}")
+    check_range(flags, epochs=(1, None), seed=(0, MAX_SEED))
+    check_new_file(flags.out, "--out")
     return flags
 
 

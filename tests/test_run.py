@@ -3,12 +3,16 @@
 import json
 import os
 import pickle
+import shutil
+import subprocess
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 
 from infogan import TrainConfig, UserError
+from infogan import run as run_module
 from infogan.run import N_CHECKPOINTS_KEPT, Run, check_resumable, find_checkpoint, load_checkpoint
 
 
@@ -160,10 +164,38 @@ def test_the_newest_run_is_found(tmp_path):
 def test_metrics_later_than_the_checkpoint_and_torn_rows_are_cut(run):
     for step in (10, 20, 30):
         run.append_metrics({"step": step, "loss_d": step / 10})
-    with run.metrics_file.open("a") as file:
-        file.write('{"step": 40, "lo')
-    run.cut_metrics(20)
-    assert run.read_metrics() == [{"step": 10, "loss_d": 1.0}, {"step": 20, "loss_d": 2.0}]
+    whole = run.metrics_file.read_bytes()
+    for torn in (b'{"step": 40, "lo', b'[1]\n{"loss_d": 1}\n\xff\n', b'{"step": 15, "loss_d": 1.5}\n{"step": "4"}'):
+        run.metrics_file.write_bytes(whole.replace(b"\n", b"\n" + torn.strip(b"\n") + b"\n", 1) + torn)
+        rows = [row for row in run.read_metrics() if row["step"] != 15]
+        assert rows == [{"step": step, "loss_d": step / 10} for step in (10, 20, 30)]
+        run.cut_metrics(20)
+        rows = [row for row in run.read_metrics() if row["step"] != 15]
+        assert rows == [{"step": 10, "loss_d": 1.0}, {"step": 20, "loss_d": 2.0}]
+
+
+def test_a_run_is_found_from_within_another_and_pictures_go_to_it(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        Run.create(TrainConfig(out_dir=str(tmp_path), name=name), "mnist5k")
+    monkeypatch.chdir(tmp_path / "runs" / "one")
+    assert Run.open("../two", "--resume").samples == tmp_path / "samples" / "two"
+    checkpoint = Path("../two/checkpoints/step_3.pt")
+    assert Run.for_pictures(checkpoint, "two", None).samples == tmp_path / "samples" / "two"
+    assert Run.for_pictures(checkpoint, "two", "here").samples == Path("here/samples/two")
+    # A file of no run has them beside it, not in a run of this name here.
+    assert Run.for_pictures(Path("/model.pt"), "two", None).samples == Path("/samples/two")
+    assert Run.of_checkpoint(Path("/model.pt")) is None
+
+
+def test_a_copy_in_another_repository_s_folder_has_no_commit(tmp_path, monkeypatch):
+    module = Path(run_module.__file__)
+    assert run_module._commit() or not (module.parents[1] / ".git").exists()
+    (tmp_path / "infogan").mkdir()
+    copy = shutil.copy(module, tmp_path / "infogan")
+    for command in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=b", "commit", "-qm", "x", "--allow-empty"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    monkeypatch.setattr(run_module, "__file__", str(copy))
+    assert run_module._commit() is None
 
 
 def test_a_resume_with_other_flags_lists_every_difference():

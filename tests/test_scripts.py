@@ -44,7 +44,7 @@ def only_line(finished, code=2):
         ("interpolate.py", ["--category", "blend"], "error: argument --category: invalid choice: 'blend'"),
         ("benchmark.py", ["--rounds", "0"], "error: --rounds: expected at least 1, got 0"),
         ("evaluate.py", ["--n-samples", "99"], "error: --n-samples: expected at least 100, got 99"),
-        ("evaluate.py", ["--seed", "-1"], "error: --seed: expected at least 0, got -1"),
+        ("evaluate.py", ["--seed", "-1"], "error: --seed: expected 0 to 4294967295, got -1"),
         ("evaluate.py", ["--report", "runs/a", "--bar", "95"], "error: --bar: expected a number in [0, 1], got 95.0"),
         (
             "evaluate.py",
@@ -56,7 +56,9 @@ def only_line(finished, code=2):
             ["runs/a", "--report", "runs/b"],
             "error: --report: expected evaluated runs alone, got a run as well",
         ),
-        ("evaluate.py", ["--json", "nowhere/x.json"], "error: --json: expected a file in a folder that exists, got"),
+        ("evaluate.py", ["--json", "nowhere/x.json"], "error: --json: expected a file in a folder that can be written"),
+        ("evaluate.py", ["--seed", str(10**20)], "error: --seed: expected 0 to 4294967295, got 1000"),
+        ("train_classifier.py", ["--seed", str(2**32)], "error: --seed: expected 0 to 4294967295, got 4294967296"),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_code_2_without_torch(script, tmp_path, name, flags, message):
@@ -116,14 +118,14 @@ def test_interpolate_draws_everything_as_png_and_gif(script, trained):
 def test_interpolate_draws_what_is_asked_for(script, trained):
     for path in trained.samples.iterdir():
         path.unlink()
-    flags = ("--checkpoint", trained.folder, "--out-dir", trained.out_dir, "--category", "hold", "--seed", 3)
+    flags = ("--checkpoint", trained.folder, "--category", "hold", "--seed", 3)
     finished = script("interpolate.py", *flags, "--factor", "c3", "--grid", "c1,c2", "--columns", 4, "--pairs", 2)
     assert finished.returncode == 0, finished.stderr
     assert {path.name for path in trained.samples.iterdir()} == {
         "sweep_c3.png",
         "grid_c1_c2.png",
-        "interpolation_linear.png",
-        "interpolation_spherical.png",
+        "interpolation_linear_held.png",
+        "interpolation_spherical_held.png",
     }
 
 
