@@ -9,11 +9,13 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import re
 import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from infogan.errors import UserError
@@ -22,7 +24,7 @@ from infogan.spec import LatentSpec
 DatasetName = Literal["auto", "mnist", "mnist5k", "fashion"]
 PresetName = Literal["fast", "fashion", "paper"]
 
-_NOT_GIVEN = object()
+MAX_SEED = 2**32 - 1  # of NumPy's generators
 
 
 def option(
@@ -33,7 +35,6 @@ def option(
     may_change: bool = False,
     per_call: bool = False,
     none: str = "",
-    before: Any = _NOT_GIVEN,
 ) -> Any:
     """A field of `TrainConfig`: its default, its help, and the values it may take.
 
@@ -45,10 +46,8 @@ def option(
         may_change: a resumed run may be given another value.
         per_call: belongs to one call of the script, not to the run: it is not saved with the run.
         none: the word for None on the command line.
-        before: what runs did that are older than the field; the default if not given.
     """
-    before = default if before is _NOT_GIVEN else before
-    kind = {"may_change": may_change, "per_call": per_call, "none": none, "before": before}
+    kind = {"may_change": may_change, "per_call": per_call, "none": none}
     return field(default=default, metadata={"doc": doc, "check": check, "allowed": allowed, **kind})
 
 
@@ -117,14 +116,13 @@ class TrainConfig:
     sync_batchnorm: bool = option(
         True, "under torchrun: BatchNorm over the batch of all ranks, so that their number changes nothing"
     )
-    seed: int = option(0, "seed of all randomness", check=lambda v: 0 <= v < 2**32, allowed="0 to 2^32 - 1")
+    seed: int = option(0, "seed of all randomness", check=lambda v: 0 <= v <= MAX_SEED, allowed=f"0 to {MAX_SEED}")
     device: str = option("auto", "auto (CUDA if there is one), cpu, cuda or cuda:N", may_change=True)
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "auto",
         "of the products in G and the trunk while training; weights, sums and losses are float32 always; "
         "auto is bfloat16 on a CPU with instructions for it, else float32",
         may_change=True,
-        before="float32",
     )
 
     gan_loss: Literal["bce", "lsgan"] = option("bce", "non-saturating cross-entropy, or least squares")
@@ -134,45 +132,39 @@ class TrainConfig:
         1.0,
         "weight of the information that Q's category of a real image holds of that of an altered copy; "
         "0 is the paper's objective, with its Q",
-        before=0.0,
         **_NOT_NEGATIVE,
     )
     d_by_category: bool = option(
         True,
         "with --lambda-consistency: once the category's L_I has set in, D judges each category's images by themselves",
-        before=False,
     )
     settle_step: int = option(
         350,
         "with --lambda-consistency: the step after which finer classes become categories; the category's L_I sets in "
         "150 steps later, over 500 steps",
-        before=0,
         **_at_least(0),
     )
     overclusters: int = option(
         50,
         "with --lambda-consistency: finer classes that the categories of a code start from",
-        before=50,
         **_at_least(2),
     )
     overcluster_heads: int = option(
         4,
         "with --lambda-consistency: heads of such classes, of which the best becomes the categories",
-        before=4,
         **_at_least(1),
     )
     lambda_equivariance: float = option(
         1.0,
         "weight of the term by which the first continuous code follows how far an altered copy leans, and the second "
         "how wide it is; 0: no such term, as in the paper",
-        before=0.0,
         **_NOT_NEGATIVE,
     )
     code_per_lean: float = option(
-        2.0, "with --lambda-equivariance: by how much that code grows for a radian", before=2.0, **_FINITE
+        2.0, "with --lambda-equivariance: by how much that code grows for a radian", **_FINITE
     )
     code_per_widening: float = option(
-        3.0, "with --lambda-equivariance: by how much that code grows for each e-fold of width", before=3.0, **_FINITE
+        3.0, "with --lambda-equivariance: by how much that code grows for each e-fold of width", **_FINITE
     )
     rotate: float = option(20.0, "altered copies are turned by up to so many degrees", **_NOT_NEGATIVE)
     scale: float = option(0.1, "and widened and heightened by up to this share", **_FRACTION)
@@ -181,7 +173,6 @@ class TrainConfig:
     contrast: float = option(
         0.0,
         "and their intensities u in [0, 1] become a u^b, with a and b between e^-this and e^this",
-        before=0.0,
         check=lambda value: 0 <= value <= 3,
         allowed="0 to 3",
     )
@@ -198,13 +189,11 @@ class TrainConfig:
         2e-3,
         "Adam's learning rate of the linear heads on the trunk: D's, and the finer classes",
         none="lr-d",
-        before=None,
         **_POSITIVE,
     )
     lr_decay: float = option(
         0.5,
         "all learning rates fall to 0 on a line over this last share of the steps; 0: they stay",
-        before=0.0,
         check=lambda value: 0 <= value <= 1,
         allowed="a number in [0, 1]",
     )
@@ -281,16 +270,16 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], **changes: Any) -> TrainConfig:
-        """Returns the configuration that `to_dict` gave, perhaps in an earlier version, with some fields changed.
+        """Returns the configuration that `to_dict` gave, with some fields changed.
 
         Raises:
-            UserError: a field this version does not know, or a value that is not allowed.
+            UserError: fields other than this version's, or a value that is not allowed.
         """
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise UserError(f"config: unknown field {', '.join(unknown)}; was it written by another version?")
-        before = {f.name: f.metadata["before"] for f in dataclasses.fields(cls)}
-        return cls(**{**before, **values, **changes})
+        expected = {f.name for f in dataclasses.fields(cls) if not f.metadata["per_call"]}
+        for what, names in (("unknown", values.keys() - expected), ("missing", expected - values.keys())):
+            if names:
+                raise UserError(f"config: {what} {', '.join(sorted(names))}; was it written by another version?")
+        return cls(**{**values, **changes})
 
 
 def _check(option_: dataclasses.Field, value: Any) -> None:
@@ -390,27 +379,27 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     return _Parser(description=description, allow_abbrev=False)
 
 
-def check_least(flags: argparse.Namespace, **least: int) -> None:
-    """Checks that numbers of a command line are large enough.
+def check_range(flags: argparse.Namespace, **ranges: tuple[int, int | None]) -> None:
+    """Checks numbers of a command line: the least that each may be, and the most, or None.
 
     Raises:
-        UserError: one is not; the message names it.
+        UserError: one is out of its range; the message names it.
     """
-    for name, bound in least.items():
-        if getattr(flags, name) < bound:
-            raise UserError(f"{flag_of(name)}: expected at least {bound}, got {getattr(flags, name)}")
+    for name, (least, most) in ranges.items():
+        value = getattr(flags, name)
+        if value < least or (most is not None and value > most):
+            allowed = f"at least {least}" if most is None else f"{least} to {most}"
+            raise UserError(f"{flag_of(name)}: expected {allowed}, got {value}")
 
 
-def check_new_files(flags: argparse.Namespace, *names: str) -> None:
-    """Checks that files can be written where a command line wants them.
+def check_new_file(file: Path | None, argument: str) -> None:
+    """Checks that a file, if there shall be one, can be written.
 
     Raises:
-        UserError: one is a folder, or would be in a folder that is not there; the message names it.
+        UserError: it is a folder, or would be in one that cannot be written; the message names `argument`.
     """
-    for name in names:
-        file = getattr(flags, name)
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise UserError(f"{flag_of(name)}: expected a file in a folder that exists, got {str(file)!r}")
+    if file is not None and (file.is_dir() or not os.access(file.absolute().parent, os.W_OK)):
+        raise UserError(f"{argument}: expected a file in a folder that can be written, got {str(file)!r}")
 
 
 def parse_train_flags(argv: Sequence[str], description: str) -> tuple[TrainConfig, dict[str, Any]]:

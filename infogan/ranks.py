@@ -34,6 +34,16 @@ def is_first() -> bool:
     return not _is_joined() or dist.get_rank() == 0
 
 
+def is_first_here() -> bool:
+    """Returns whether this is the first rank of its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
+def wait_for_all() -> None:
+    """Returns once every rank has called it."""
+    any_rank(False)
+
+
 def _is_joined() -> bool:
     return dist.is_available() and dist.is_initialized()
 

@@ -210,9 +210,7 @@ class Trainer:
             UserError: it was made with another configuration, or other images; every difference is listed.
         """
         mine = {**self.config.to_dict(), "image-shape": list(self.image_shape), "n-images": len(self.batches.images)}
-        # A field that came later has its default in an older checkpoint.
-        saved = TrainConfig.from_dict(state["config"]).to_dict()
-        theirs = {**saved, "image-shape": state["image_shape"], "n-images": state["n_images"]}
+        theirs = {**state["config"], "image-shape": state["image_shape"], "n-images": state["n_images"]}
         differences = [
             f"{flag_of(name)} {theirs.get(name)} (expected {value})"
             for name, value in mine.items()
@@ -343,7 +341,7 @@ def resumed(config: TrainConfig, given: dict[str, Any] | None = None) -> tuple[R
     if given is None:
         fields = dataclasses.fields(TrainConfig)
         given = {f.name: getattr(config, f.name) for f in fields if getattr(config, f.name) != f.default}
-    saved = TrainConfig.from_dict(run.read_config()).to_dict()  # with the defaults of fields that came later
+    saved = TrainConfig.from_dict(run.read_config()).to_dict()
     check_resumable(saved, given)
     if "out_dir" in given and Path(config.out_dir).resolve() != run.out_dir.resolve():
         raise UserError(f"--out-dir: a resumed run stays in {str(run.out_dir)!r}, got {config.out_dir!r}")
@@ -358,7 +356,25 @@ def _load_on_all_ranks(config: TrainConfig) -> ImageDataset:
     if ranks.n_ranks() == 1:
         return load_dataset(config.dataset, config.data_dir)
     name = ranks.from_first(lambda: load_dataset(config.dataset, config.data_dir).name)
+    if ranks.is_first_here():
+        load_dataset(name, config.data_dir)  # so that the ranks of another machine find what one of them downloaded
+    ranks.wait_for_all()
     return load_dataset(name, config.data_dir)
+
+
+def _resolved(config: TrainConfig, dataset: ImageDataset) -> TrainConfig:
+    """Returns the configuration with what was meant as what it turned out to be.
+
+    So it is saved, for a resumed run to find the same from anywhere.
+    """
+    device = resolve_device(config.device)
+    return dataclasses.replace(
+        config,
+        dataset=dataset.name,
+        data_dir=str(Path(config.data_dir).absolute()),
+        device=str(device),
+        precision=ranks.from_first(lambda: resolve_precision(config.precision, device)),
+    )
 
 
 class _Session:
@@ -374,15 +390,7 @@ class _Session:
     @classmethod
     def start(cls, config: TrainConfig) -> _Session:
         dataset = _load_on_all_ranks(config)
-        # What was meant is saved as what it turned out to be, so that a resumed run finds the same from anywhere.
-        device = resolve_device(config.device)
-        config = dataclasses.replace(
-            config,
-            dataset=dataset.name,
-            data_dir=str(Path(config.data_dir).absolute()),
-            device=str(device),
-            precision=ranks.from_first(lambda: resolve_precision(config.precision, device)),
-        )
+        config = _resolved(config, dataset)
         trainer = Trainer(config, dataset.images)
         starts = config.settle_step + CATEGORY_DELAY_STEPS
         if config.is_consistent and trainer.total_steps <= starts and ranks.is_first():
@@ -403,6 +411,7 @@ class _Session:
         path = ranks.from_first(run.latest_checkpoint)
         state = ranks.from_first(lambda: load_checkpoint(path))
         dataset = _load_on_all_ranks(config)
+        config = _resolved(config, dataset)
         trainer = Trainer(config, dataset.images)
         session = cls(run, trainer, dataset)
         try:
@@ -412,6 +421,9 @@ class _Session:
             raise UserError(f"--resume: {path}: {error}") from None
         except (LookupError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"--resume: {path} is not a checkpoint of this run: {type(error).__name__}") from error
+        if trainer.total_steps < trainer.step:
+            flag, given = ("--steps", config.steps) if config.epochs is None else ("--epochs", config.epochs)
+            raise UserError(f"{flag}: expected to reach at least step {trainer.step}, where the run is, got {given}")
         if state["device"] != trainer.device.type:
             print(
                 f"warning: the run was on {state['device']}, and goes on with other random numbers on {trainer.device}",

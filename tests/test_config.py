@@ -22,7 +22,7 @@ def parse(*argv):
         (["--noise-dim", "0"], "--noise-dim: expected at least 1, got 0"),
         (["--width", "1"], "--width: expected 4 to 1024, got 1"),
         (["--name", "n" * 101], "--name: expected a folder's name of at most 100"),
-        (["--seed", "-1"], r"--seed: expected 0 to 2\^32 - 1, got -1"),
+        (["--seed", "-1"], "--seed: expected 0 to 4294967295, got -1"),
         (["--lambda-cat", "-0.1"], "--lambda-cat: expected 0 or a positive number, got -0.1"),
         (["--lambda-cont", "nan"], "--lambda-cont: expected 0 or a positive number, got nan"),
         (["--lr-g", "0"], "--lr-g: expected a positive number, got 0.0"),
@@ -111,16 +111,11 @@ def test_saved_configuration_comes_back_through_json():
     saved = json.loads(json.dumps(config.to_dict()))
     assert not {"out_dir", "resume", "dry_run"} & saved.keys()
     assert TrainConfig.from_dict(saved, out_dir="elsewhere") == config
-    with pytest.raises(UserError, match="unknown field colour"):
+    with pytest.raises(UserError, match="config: unknown colour; was it written by another"):
         TrainConfig.from_dict({**saved, "colour": 1})
-
-
-def test_a_run_older_than_a_field_is_read_as_it_was_made():
-    old = {"seed": 3, "width": 64}
-    config = TrainConfig.from_dict(old)
-    assert (config.seed, config.width, config.lambda_consistency, config.lr_heads) == (3, 64, 0.0, None)
-    assert TrainConfig.from_dict({**old, "lambda_consistency": 0.5}).lambda_consistency == 0.5
-    assert TrainConfig.from_dict(config.to_dict()) == config
+    del saved["width"], saved["seed"]
+    with pytest.raises(UserError, match="config: missing seed, width; was it written by another"):
+        TrainConfig.from_dict(saved)
 
 
 def test_consistency_needs_a_weight_and_a_category():
@@ -135,4 +130,3 @@ def test_equivariance_needs_a_weight_and_a_continuous_code():
     assert not TrainConfig(codes="cat10").is_equivariant
     assert not TrainConfig(lambda_equivariance=0.0).is_equivariant
     assert not TrainConfig.from_preset("paper").is_equivariant
-    assert not TrainConfig.from_dict({"seed": 3}).is_equivariant  # a run from before the term

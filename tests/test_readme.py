@@ -4,6 +4,7 @@ import re
 
 from conftest import ROOT
 
+FLAG = r"(?<![\w-])--[a-z][a-z0-9-]*"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -16,12 +17,19 @@ def test_the_library_example_runs_as_it_stands(tmp_path, monkeypatch):
 
 
 def test_every_flag_shown_exists(script):
-    names = ("train.py", "interpolate.py", "evaluate.py", "train_classifier.py")
-    known = "".join(script(name, "--help").stdout for name in names)
-    commands = re.findall(r"python scripts/\S+\.py[^\n`]*", README)
-    assert len(commands) > 5
-    for flag in {flag for command in commands for flag in re.findall(r"--[a-z][a-z-]*", command)}:
-        assert re.search(rf"{flag}\b", known), flag
+    shown = README + "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+    known = {
+        path.name: set(re.findall(FLAG, script(path.name, "--help").stdout)) for path in (ROOT / "scripts").glob("*.py")
+    }
+    commands = re.findall(r"scripts/(\w+\.py)([^\n`#]*)", shown)
+    assert len(commands) > 15
+    for name, flags in commands:
+        assert set(re.findall(FLAG, flags)) <= known[name], (name, flags)
+    # A flag that a sentence names is one of some script, or of torchrun, pip or pytest, whose own are few.
+    named = {
+        flag for code in re.findall(r"`([^`\n]*)`", shown) if "scripts/" not in code for flag in re.findall(FLAG, code)
+    }
+    assert named <= set().union(*known.values()) | {"--max-restarts"}
 
 
 def test_pictures_are_there_and_under_4_mb_in_all():

@@ -24,6 +24,7 @@ from infogan import (
 )
 from infogan.models import OverclusteredQ, ProjectionHead
 from infogan.run import Run, load_checkpoint
+from infogan.runtime import resolve_device, resolve_precision
 from infogan.scoring import quick_scores
 
 
@@ -107,6 +108,41 @@ def test_a_resumed_run_equals_the_uninterrupted_one(small, whole, stop_at):
     assert metrics(resumed) == metrics(whole)
     assert_same_state(final_state(resumed), final_state(whole))
     assert json.loads((half.folder / "config.json").read_text())["steps"] == 8
+
+
+@pytest.mark.parametrize("stop_at", [3, 6, 8])
+def test_a_run_stopped_while_its_categories_come_about_goes_on_the_same(small, monkeypatch, stop_at):
+    """Stopped as the classes are grouped (3), while L_I sets in (6), and once D judges by category (8)."""
+    monkeypatch.setattr(trainer, "CATEGORY_DELAY_STEPS", 2)
+    monkeypatch.setattr(trainer, "CATEGORY_RAMP_STEPS", 2)
+    whole = train(small(name="phases", settle_step=3, steps=10))
+    half = train(small(name="half", settle_step=3, steps=stop_at))
+    resumed = train(TrainConfig(resume=str(half.folder), steps=10))
+    assert metrics(resumed) == metrics(whole)
+    assert_same_state(final_state(resumed), final_state(whole))
+    assert final_state(whole)["infogan"]["discriminator"]["d_head.by_category"].abs().max() > 0
+
+
+def test_a_resumed_run_saves_what_auto_and_relative_folders_turned_out_to_be(small, tmp_path, monkeypatch):
+    run = train(small(steps=1))
+    monkeypatch.chdir(tmp_path)
+    meant = {"data_dir": "digits", "device": "auto", "precision": "auto", "steps": 2}
+    train(TrainConfig(resume=str(run.folder)), meant)
+    saved = run.read_config()
+    assert saved["data_dir"] == str(tmp_path / "digits")
+    assert saved["device"] == str(resolve_device("auto"))
+    assert saved["precision"] == resolve_precision("auto", resolve_device("auto"))
+
+
+def test_fewer_steps_than_the_run_has_are_refused(whole):
+    before = whole.read_config()
+    for given, message in (
+        ({"steps": 7}, "--steps: .* at least step 8, .* got 7"),
+        ({"epochs": 2}, "--epochs: .* got 2"),
+    ):
+        with pytest.raises(UserError, match=message):
+            train(TrainConfig(resume=str(whole.folder)), given)
+    assert whole.read_config() == before
 
 
 def test_a_run_goes_on_in_the_precision_that_auto_was(small, monkeypatch):
@@ -359,16 +395,6 @@ def test_a_state_of_other_images_is_refused(small, digits):
     state = Trainer(small(), digits.images[:90]).state_dict()
     with pytest.raises(UserError, match=r"--n-images 90 \(expected 60\)"):
         Trainer(small(), digits.images[:60]).load_state_dict(state)
-
-
-def test_a_state_from_before_a_field_was_added_has_its_default(small, digits):
-    trainer = Trainer(small(), digits.images)
-    trainer.train_step()
-    state = trainer.state_dict()
-    del state["config"]["sync_batchnorm"]
-    Trainer(small(), digits.images).load_state_dict(state)
-    with pytest.raises(UserError, match=r"--sync-batchnorm True \(expected False\)"):
-        Trainer(small(sync_batchnorm=False), digits.images).load_state_dict(state)
 
 
 def test_a_checkpoint_s_name_cannot_lead_out_of_the_folder(whole, tmp_path):
