@@ -93,8 +93,8 @@ def in_order_of_digits(matched: Sequence[int | None]) -> list[int]:
     return sorted(range(len(matched)), key=lambda k: (matched[k] is None, matched[k] or 0))
 
 
-def category_labels(matched: Sequence[int | None], order: Sequence[int]) -> list[str]:
-    """Returns a label for each category of `order`: `3 → 7`, or `3 → -` if it is matched to no digit."""
+def category_labels(matched: Sequence[int | str | None], order: Sequence[int]) -> list[str]:
+    """Returns a label for each category of `order`: `3 → 7`, or `3 → -` if it is matched to no digit or class."""
     return [f"{k} → {'-' if matched[k] is None else matched[k]}" for k in order]
 
 
@@ -539,7 +539,9 @@ def _finish(axes: Any, title: str, y_label: str, least: float = -math.inf) -> No
 # Scores
 
 
-def confusion_figure(clusterings: dict[str, dict[str, Any]], title: str) -> UInt8[np.ndarray, "height width 3"]:
+def confusion_figure(
+    clusterings: dict[str, dict[str, Any]], title: str, class_names: Sequence[str] = ()
+) -> UInt8[np.ndarray, "height width 3"]:
     """Returns the images of each category and class, for each categorical code a panel.
 
     The categories are in the order of the classes that they are matched to, so that what agrees is on the diagonal;
@@ -548,6 +550,7 @@ def confusion_figure(clusterings: dict[str, dict[str, Any]], title: str) -> UInt
     Args:
         clusterings: by the code's name; of each `confusion`, `code_to_digit` and `accuracy`.
         title: above.
+        class_names: of classes that are not called 0, 1, 2, ...
     """
     n_rows = max(len(clustering["confusion"]) for clustering in clusterings.values())
     figure, panels = _new_figure(7, len(clusterings) * (1.3 + 0.36 * n_rows), n_axes=len(clusterings))
@@ -557,8 +560,11 @@ def confusion_figure(clusterings: dict[str, dict[str, Any]], title: str) -> UInt
         counts = np.asarray(clustering["confusion"])[order]
         shares = counts / counts.sum(axis=0).clip(min=1)
         texts = [[str(count) if count else "" for count in row] for row in counts.tolist()]
-        rows, columns = category_labels(matched, order), [str(k) for k in range(counts.shape[1])]
+        columns = class_names or [str(k) for k in range(counts.shape[1])]
+        rows = category_labels([None if k is None else columns[k] for k in matched], order)
         _draw_matrix(axes, shares, texts, rows, columns, "Blues", (0, 1))
+        if class_names:
+            axes.tick_params(axis="x", rotation=30)
         axes.set_title(f"{title}: accuracy {clustering['accuracy']:.3f}", fontsize=11)
         axes.set_xlabel("class of the test image")
         axes.set_ylabel(f"category of {name} → class")

@@ -33,6 +33,13 @@ from infogan.runtime import set_generator_state
 NETWORK_TIMEOUT_SECONDS = 5.0
 N_HELD_OUT_OF_MNIST5K = 500
 
+# Of the classes that are no digits.
+CLASS_NAMES = {
+    "fashion": (
+        *("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    )
+}
+
 # torchvision's folder, and the SHA-256 of each unpacked file.
 _IDX_FILES = {
     "mnist": (

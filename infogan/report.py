@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from infogan.auxiliary import category_labels, confusion_figure, factors_figure, save_png
-from infogan.datasets import load_scored_dataset
+from infogan.datasets import CLASS_NAMES, load_scored_dataset
 from infogan.digits import ATTRIBUTES
 from infogan.errors import UserError
 from infogan.inception import measure_inception_reference
@@ -175,7 +175,8 @@ def draw_evaluation(evaluation: dict[str, Any], folder: Path) -> list[Path]:
         scores, suffix = evaluation[model], "" if model == "infogan" else f"_{model}"
         title = f"{evaluation['run']}, step {evaluation['step']}, {label}"
         if scores["clustering"]:
-            picture = confusion_figure(scores["clustering"], title)
+            names = CLASS_NAMES.get(evaluation["scored"]["dataset"], ())
+            picture = confusion_figure(scores["clustering"], title, names)
             paths.append(save_png(picture, folder / f"confusion{suffix}.png"))
         if "factors" in scores:
             panels = {"test images": scores["factors"]["test_images"], "samples": scores["factors"]["samples"]}
