@@ -561,7 +561,8 @@ def confusion_figure(
         shares = counts / counts.sum(axis=0).clip(min=1)
         texts = [[str(count) if count else "" for count in row] for row in counts.tolist()]
         columns = class_names or [str(k) for k in range(counts.shape[1])]
-        rows = category_labels([None if k is None else columns[k] for k in matched], order)
+        name_of = dict(enumerate(columns))
+        rows = category_labels([name_of.get(k) for k in matched], order)
         _draw_matrix(axes, shares, texts, rows, columns, "Blues", (0, 1))
         if class_names:
             axes.tick_params(axis="x", rotation=30)
