@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import small_config
+from test_readme import EXAMPLES
 
 from infogan import LatentSpec, UserError, auxiliary, load_nets, report, scoring, train
 from infogan.datasets import load_scored_dataset
@@ -244,6 +245,36 @@ class TestEvaluation:
         assert code_to_digit(trained.latest_checkpoint(), step=7) == {}
         path.unlink()
         assert code_to_digit(trained.latest_checkpoint(), step=6) == {}
+
+    def test_the_readme_s_example_of_a_trained_run_runs(self, evaluation, trained, monkeypatch):
+        save_evaluation(evaluation, trained.folder / "evaluation.json")
+        monkeypatch.chdir(trained.out_dir)
+        names = {}
+        # After six steps not every digit has a category.
+        digit = next(k for k in evaluation["infogan"]["clustering"]["c1"]["code_to_digit"] if k is not None)
+        example = EXAMPLES[0].replace("runs/NAME", "runs/tiny").replace("index(3)", f"index({digit})")
+        exec(compile(example, "README.md", "exec"), names)
+        (trained.folder / "evaluation.json").unlink()
+        assert names["threes"].shape == (5, 1, 28, 28)
+        assert {names["digit_of"][k] for k in names["c"][:, :10].argmax(dim=1)} == {digit}
+        assert names["c"][:, 10].tolist() == pytest.approx([0.8] * 5)
+        assert len(names["digits"]) == 5
+        assert set(names["digits"]) <= {None, *range(10)}
+
+    def test_where_the_data_is_is_the_run_s_own_to_know(self, trained, digits, tmp_path, monkeypatch):
+        asked = []
+
+        def load(name, data_dir):
+            asked.append((name, data_dir))
+            raise UserError("that is all")
+
+        monkeypatch.setattr(report, "load_scored_dataset", load)
+        state = load_checkpoint(trained.latest_checkpoint())
+        for saved, given in ((tmp_path, None), (tmp_path / "gone", None), (tmp_path, "elsewhere")):
+            torch.save({**state, "config": {**state["config"], "data_dir": str(saved)}}, tmp_path / "model.pt")
+            with pytest.raises(UserError, match="that is all"):
+                evaluate_checkpoint(tmp_path / "model.pt", given, torch.device("cpu"))
+        assert asked == [("mnist5k", str(tmp_path)), ("mnist5k", "data"), ("mnist5k", "elsewhere")]
 
     def test_a_checkpoint_of_no_run_has_its_evaluation_beside_it(self, trained, tmp_path):
         copy = shutil.copy(trained.latest_checkpoint(), tmp_path / "model.pt")
