@@ -321,7 +321,7 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
     "fast": {},
     "fashion": {
         "dataset": ("fashion", "what the preset is for"),
-        "contrast": (0.4, "measured on classes before they are grouped: docs/results.md"),
+        "contrast": (0.4, "measured on classes before they are grouped: docs/tried.md"),
         "settle_step": (450, "as in those measurements"),
         "precision": ("float32", "as in the five runs of docs/results.md"),
         "d_by_category": (False, "as in the five runs of docs/results.md"),
