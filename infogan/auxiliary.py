@@ -494,7 +494,7 @@ def _mi_figure(
             for step, event in happened.items():
                 axes.axvline(step, color="0.7", linewidth=0.8)
                 axes.text(step, 0.02, event, transform=axes.get_xaxis_transform(), rotation=90, fontsize=7, ha="right")
-        _finish(axes, title, f"L_I of each {kind} code (nats)", least=-1.0)
+        _finish(axes, title, f"L_I of {kind} codes, nats", least=-1.0)
     return _render(figure)
 
 
@@ -515,7 +515,7 @@ def _evaluation_figure(
         panels[0].set_ylim(0, 1)
         _finish(panels[0], title, "clustering of test images")
     panels[-1].axhline(0, color="0.8", linewidth=0.8)
-    _finish(panels[-1], title, "L_I on fresh samples (nats)", least=-1.0)
+    _finish(panels[-1], title, "L_I on fresh samples, nats", least=-1.0)
     return _render(figure)
 
 
@@ -531,7 +531,7 @@ def _finish(axes: Any, title: str, y_label: str, least: float = -math.inf) -> No
     is_cut = axes.get_ylim()[0] < least  # a wild start must not flatten the rest
     if is_cut:
         axes.set_ylim(bottom=least)
-    axes.set_ylabel(f"{y_label}, cut off at {least:g}" if is_cut else y_label)
+    axes.set_ylabel(f"{y_label} (cut at {least:g})" if is_cut else y_label)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
 
