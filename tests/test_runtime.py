@@ -43,6 +43,23 @@ def test_products_on_cuda_are_not_rounded_after_training_on_the_cpu(precision_re
     assert torch.get_float32_matmul_precision() == "highest"
 
 
+def test_convolutions_on_cuda_are_not_rounded_either(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    runtime.make_deterministic()
+    assert not torch.backends.cudnn.allow_tf32
+    torch.use_deterministic_algorithms(False)
+
+
+def test_what_is_seeded_for_a_while_leaves_randomness_alone():
+    before = torch.get_rng_state()
+    drawn = []
+    for _ in range(2):
+        with runtime.seeded(3):
+            drawn.append(torch.rand(5))
+    assert torch.equal(*drawn)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_processor_that_would_round_products_to_bfloat16_keeps_the_default(precision_restored, monkeypatch):
     torch.set_float32_matmul_precision("highest")
     product = torch.Tensor.__matmul__
