@@ -82,13 +82,9 @@ def evaluate_checkpoint(
         "fresh_q": asdict(fresh_q),
         # Where one machine keeps its data says nothing of the run, and would differ in every report.
         "config": {name: value for name, value in nets.config.to_dict().items() if name != "data_dir"},
-        # Commands name folders of one machine.
-        "trained": [
-            {name: value for name, value in session.items() if name != "command"}
-            for session in ([] if run is None else read_sessions(run.folder))
-        ],
+        "trained": [_without_command(session) for session in ([] if run is None else read_sessions(run.folder))],
         "train_seconds": nets.seconds,
-        "environment": environment(),
+        "environment": _without_command(environment()),
         **{
             model: {
                 "averaged_generator": model_nets.averaged_generator,
@@ -107,6 +103,11 @@ def evaluate_checkpoint(
             for model, model_nets in models.items()
         },
     }
+
+
+def _without_command(session: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a process ran on, without its command, which names folders of one machine."""
+    return {name: value for name, value in session.items() if name != "command"}
 
 
 def evaluation_path(checkpoint: Path) -> Path:
