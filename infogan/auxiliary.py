@@ -93,8 +93,9 @@ def in_order_of_digits(matched: Sequence[int | None]) -> list[int]:
     return sorted(range(len(matched)), key=lambda k: (matched[k] is None, matched[k] or 0))
 
 
-def category_labels(matched: Sequence[int | str | None], order: Sequence[int]) -> list[str]:
-    """Returns a label for each category of `order`: `3 → 7`, or `3 → -` if it is matched to no digit or class."""
+def category_labels(matched: Sequence[int | str | None], order: Sequence[int] | None = None) -> list[str]:
+    """Returns a label for each category, in `order` if given: `3 → 7`, or `3 → -` without a digit or class."""
+    order = range(len(matched)) if order is None else order
     return [f"{k} → {'-' if matched[k] is None else matched[k]}" for k in order]
 
 

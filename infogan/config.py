@@ -27,6 +27,11 @@ PresetName = Literal["fast", "fashion", "paper"]
 MAX_SEED = 2**32 - 1  # of NumPy's generators
 
 
+def is_image_file(dataset: str) -> bool:
+    """Returns whether a data set is a file of one's own images, which have no labels."""
+    return dataset.endswith(".npy")
+
+
 def option(
     default: Any,
     doc: str,
@@ -57,7 +62,7 @@ def _at_least(minimum: int) -> dict[str, Any]:
 
 _POSITIVE = {"check": lambda value: 0 < value < math.inf, "allowed": "a positive number"}
 _IMAGES = {
-    "check": lambda value: value in typing.get_args(DatasetName) or value.endswith(".npy"),
+    "check": lambda value: value in typing.get_args(DatasetName) or is_image_file(value),
     "allowed": f"{', '.join(typing.get_args(DatasetName))} or a .npy file",
 }
 _NOT_NEGATIVE = {"check": lambda value: 0 <= value < math.inf, "allowed": "0 or a positive number"}
@@ -229,7 +234,7 @@ class TrainConfig:
         ):
             if is_on and self.mi_updates == "g":
                 raise UserError(f"{flag}: expected 0 with --mi-updates g, since it trains Q in D's update")
-        if self.eval_every and self.dataset.endswith(".npy"):
+        if self.eval_every and is_image_file(self.dataset):
             raise UserError(
                 f"--eval-every: expected 0 with images of your own, which have no labels to score by, "
                 f"got {self.eval_every}"

@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from infogan.config import is_image_file
 from infogan.errors import UserError
 from infogan.runtime import set_generator_state
 
@@ -35,9 +36,7 @@ N_HELD_OUT_OF_MNIST5K = 500
 
 # Of the classes that are no digits.
 CLASS_NAMES = {
-    "fashion": (
-        *("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
-    )
+    "fashion": ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
 }
 
 # torchvision's folder, and the SHA-256 of each unpacked file.
@@ -99,7 +98,7 @@ def load_dataset(name: str, data_dir: str | Path) -> ImageDataset:
     Raises:
         UserError: a file that is unreadable, truncated or altered; a download that fails.
     """
-    if name.endswith(".npy"):
+    if is_image_file(name):
         return _load_file(Path(name))
     if name == "mnist5k":
         return _load_mnist5k()
@@ -133,7 +132,7 @@ def load_scored_dataset(trained_on: str, data_dir: str | Path) -> ImageDataset:
     Raises:
         UserError: see `load_dataset`; images that have no labels.
     """
-    if trained_on.endswith(".npy"):
+    if is_image_file(trained_on):
         raise UserError(f"run: expected one on images that have labels to score by, got one on {trained_on}")
     mnist_is_here = _find_idx("mnist", Path(data_dir)) is not None
     return load_dataset("mnist" if trained_on == "mnist5k" and mnist_is_here else trained_on, data_dir)

@@ -241,7 +241,7 @@ def describe_evaluation(evaluation: dict[str, Any]) -> str:
         tables += [*_factor_tables(models), _quality_table(models)]
     tables.append(_inception_table(models))
     maps = [
-        f"{label}, {name}: " + ", ".join(category_labels(matched := clustering["code_to_digit"], range(len(matched))))
+        f"{label}, {name}: " + ", ".join(category_labels(clustering["code_to_digit"]))
         for label, scores in models.items()
         for name, clustering in scores["clustering"].items()
     ]

@@ -95,9 +95,9 @@ class Run:
     @classmethod
     def of_checkpoint(cls, checkpoint: Path) -> Run | None:
         """Returns the run that a checkpoint lies in, or None if it lies elsewhere."""
-        with contextlib.suppress(UserError):
-            run = cls.open(checkpoint.parent.parent, "checkpoint")
-            return run if checkpoint.parent.name == "checkpoints" else None
+        if checkpoint.parent.name == "checkpoints":
+            with contextlib.suppress(UserError):
+                return cls.open(checkpoint.parent.parent, "checkpoint")
         return None
 
     @classmethod
@@ -399,8 +399,9 @@ def environment() -> dict[str, Any]:
 
 def _commit() -> str | None:
     """Returns the commit of the package's own checkout, marked if it was changed; None outside of one."""
-    is_ours = _git("ls-files", Path(__file__).name)  # not only a copy that lies in another repository's folder
-    return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or None if is_ours else None
+    if not _git("ls-files", Path(__file__).name):  # a copy may lie in another repository's folder
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or None
 
 
 def _git(*command: str) -> str:

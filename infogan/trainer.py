@@ -154,12 +154,12 @@ class Trainer:
             step.scale_rates(self._rate)
         if not self.config.is_consistent:
             return
-        steps_settled = self.step - self.config.settle_step
-        if steps_settled == 0:
+        settled, sets_in, full = category_steps(self.config)
+        if self.step == settled:
             self._infogan.settle()
-        self._infogan.settled = steps_settled >= 0
+        self._infogan.settled = self.step >= settled
         # Little by little, or G loses its way: it has to give its categories another meaning.
-        ramp = (steps_settled - CATEGORY_DELAY_STEPS) / CATEGORY_RAMP_STEPS
+        ramp = (self.step - sets_in) / (full - sets_in)
         self._infogan.category_weight = min(max(ramp, 0.0), 1.0)
         self._infogan.established = ramp >= 1
 
@@ -227,6 +227,12 @@ class Trainer:
         set_generator_state(self._latents_rng, state["latents_rng"], self.config.seed + state["step"])
         set_rng_state(state["rng"])
         self.step = state["step"]
+
+
+def category_steps(config: TrainConfig) -> tuple[int, int, int]:
+    """Returns after which steps finer classes become categories, their L_I sets in, and it has its full weight."""
+    sets_in = config.settle_step + CATEGORY_DELAY_STEPS
+    return config.settle_step, sets_in, sets_in + CATEGORY_RAMP_STEPS
 
 
 def _make_discriminator(config: TrainConfig, image_shape: ImageShape) -> Discriminator:
@@ -356,10 +362,10 @@ def _load_on_all_ranks(config: TrainConfig) -> ImageDataset:
     if ranks.n_ranks() == 1:
         return load_dataset(config.dataset, config.data_dir)
     name = ranks.from_first(lambda: load_dataset(config.dataset, config.data_dir).name)
-    if ranks.is_first_here():
-        load_dataset(name, config.data_dir)  # so that the ranks of another machine find what one of them downloaded
+    # On another machine its first rank downloads, if need be, and the others find it.
+    dataset = load_dataset(name, config.data_dir) if ranks.is_first_here() else None
     ranks.wait_for_all()
-    return load_dataset(name, config.data_dir)
+    return dataset or load_dataset(name, config.data_dir)
 
 
 def _resolved(config: TrainConfig, dataset: ImageDataset) -> TrainConfig:
@@ -392,11 +398,11 @@ class _Session:
         dataset = _load_on_all_ranks(config)
         config = _resolved(config, dataset)
         trainer = Trainer(config, dataset.images)
-        starts = config.settle_step + CATEGORY_DELAY_STEPS
-        if config.is_consistent and trainer.total_steps <= starts and ranks.is_first():
+        _, sets_in, _ = category_steps(config)
+        if config.is_consistent and trainer.total_steps <= sets_in and ranks.is_first():
             print(
                 f"warning: {trainer.total_steps} steps are too few for the categories: their L_I sets in after step "
-                f"{starts} ({CATEGORY_DELAY_STEPS} after --settle-step); G learns nothing of them before",
+                f"{sets_in} ({CATEGORY_DELAY_STEPS} after --settle-step); G learns nothing of them before",
                 file=sys.stderr,
             )
         # The run is made last, so that bad input leaves no empty folders.
@@ -557,14 +563,8 @@ class _Session:
         self.draw_samples()
         for i, name in enumerate(spec.names):
             self.draw(auxiliary.sweep_latents(spec, i), f"sweep of {name}", f"sweep_{name}.png")
-        events = {}
-        if self.config.is_consistent:
-            settled = self.config.settle_step
-            events = {
-                settled: "finer classes become categories",
-                settled + CATEGORY_DELAY_STEPS: "L_I sets in",
-                settled + CATEGORY_DELAY_STEPS + CATEGORY_RAMP_STEPS: "L_I at its full weight",
-            }
+        events = ("finer classes become categories", "L_I sets in", "L_I at its full weight")
+        events = dict(zip(category_steps(self.config), events, strict=True)) if self.config.is_consistent else {}
         figures = auxiliary.loss_figures(self.run.read_metrics(), spec, self.run.name, self.config.gan_loss, events)
         for name, picture in figures.items():
             auxiliary.save_png(picture, self.run.track_loss / f"{name}.png")

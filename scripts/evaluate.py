@@ -21,7 +21,9 @@ def parse_flags() -> argparse.Namespace:
     )
     parser.add_argument("run", nargs="?", help="a run, as in runs/<name>, or a .pt file (default: the newest run)")
     parser.add_argument("--data-dir", help="folder of the IDX files (default: where the run had them, else data)")
-    parser.add_argument("--out-dir", help="folder of runs/ and samples/ (default: that of the run, or else .)")
+    parser.add_argument(
+        "--out-dir", help="folder of runs/ and samples/ (default: ., and for pictures where the run is)"
+    )
     parser.add_argument("--json", type=Path, help="file of the measures (default: runs/<name>/evaluation.json)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn (default: 0)")

@@ -21,7 +21,9 @@ def parse_flags() -> argparse.Namespace:
         "as PNG files and, with --gif, as looping GIFs."
     )
     parser.add_argument("--checkpoint", help="a run, as in runs/<name>, or a .pt file (default: the newest run)")
-    parser.add_argument("--out-dir", help="folder of runs/ and samples/ (default: that of the run, or else .)")
+    parser.add_argument(
+        "--out-dir", help="folder of runs/ and samples/ (default: ., and for pictures where the run is)"
+    )
     parser.add_argument("--factor", default="all", help="the code to sweep: c1, c2, ..., or all (default: all)")
     parser.add_argument(
         "--grid", help="two codes for the two-code grid, rows and columns, as in c2,c3 (default: the last two)"

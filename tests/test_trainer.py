@@ -397,6 +397,12 @@ def test_a_state_of_other_images_is_refused(small, digits):
         Trainer(small(), digits.images[:60]).load_state_dict(state)
 
 
+def test_a_state_of_another_configuration_is_refused(small, digits):
+    state = Trainer(small(), digits.images).state_dict()
+    with pytest.raises(UserError, match=r"--sync-batchnorm True \(expected False\)"):
+        Trainer(small(sync_batchnorm=False), digits.images).load_state_dict(state)
+
+
 def test_a_checkpoint_s_name_cannot_lead_out_of_the_folder(whole, tmp_path):
     state = final_state(whole)
     torch.save({**state, "name": "../../evil"}, tmp_path / "evil.pt")
