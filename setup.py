@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 LINES = [line.partition("#")[0].strip() for line in (HERE / "requirements.txt").read_text().splitlines()]
@@ -19,7 +19,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    packages=["infogan"],
+    packages=find_packages(include=["infogan", "infogan.*"]),
     package_data={"infogan": ["assets/*.pt"]},
     python_requires=">=3.10",
     install_requires=[line for line in LINES if line and not line.startswith("-")],

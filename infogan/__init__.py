@@ -10,24 +10,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infogan.config import TrainConfig
-    from infogan.datasets import ImageDataset, load_dataset
-    from infogan.errors import NonFiniteLossError, UserError
+    from infogan.config.spec import Categorical, Gaussian, LatentSpec, Uniform
+    from infogan.config.train_config import TrainConfig
+    from infogan.data.datasets import ImageDataset, load_dataset
     from infogan.latents import posterior_categories, posterior_means, sample_prior, with_code
     from infogan.losses import discriminator_loss, generator_loss, mutual_information_lower_bound
     from infogan.models import Discriminator, Generator
-    from infogan.runtime import evaluating
-    from infogan.spec import Categorical, Gaussian, LatentSpec, Uniform
-    from infogan.trainer import TrainedNets, Trainer, load_nets, train
+    from infogan.system.errors import NonFiniteLossError, UserError
+    from infogan.system.runtime import evaluating
+    from infogan.training.trainer import TrainedNets, Trainer, load_nets, train
 
 __version__ = "0.1.0"
 
 _MODULE_OF = {
-    "TrainConfig": "config",
-    "ImageDataset": "datasets",
-    "load_dataset": "datasets",
-    "NonFiniteLossError": "errors",
-    "UserError": "errors",
+    "TrainConfig": "config.train_config",
+    "ImageDataset": "data.datasets",
+    "load_dataset": "data.datasets",
+    "NonFiniteLossError": "system.errors",
+    "UserError": "system.errors",
     "posterior_categories": "latents",
     "posterior_means": "latents",
     "sample_prior": "latents",
@@ -37,15 +37,15 @@ _MODULE_OF = {
     "mutual_information_lower_bound": "losses",
     "Discriminator": "models",
     "Generator": "models",
-    "evaluating": "runtime",
-    "Categorical": "spec",
-    "Gaussian": "spec",
-    "LatentSpec": "spec",
-    "Uniform": "spec",
-    "TrainedNets": "trainer",
-    "Trainer": "trainer",
-    "load_nets": "trainer",
-    "train": "trainer",
+    "evaluating": "system.runtime",
+    "Categorical": "config.spec",
+    "Gaussian": "config.spec",
+    "LatentSpec": "config.spec",
+    "Uniform": "config.spec",
+    "TrainedNets": "training.trainer",
+    "Trainer": "training.trainer",
+    "load_nets": "training.trainer",
+    "train": "training.trainer",
 }
 
 __all__ = [*_MODULE_OF, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

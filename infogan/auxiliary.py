@@ -23,10 +23,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from infogan.errors import UserError
+from infogan.config.spec import Categorical, LatentSpec
 from infogan.latents import quantile, sample_codes, sample_noise, sample_prior, traversal_values, with_code
-from infogan.runtime import evaluating
-from infogan.spec import Categorical, LatentSpec
+from infogan.system.errors import UserError
+from infogan.system.runtime import evaluating
 
 MAX_CATEGORIES_SHOWN = 20
 N_NOISE_ROWS = 10

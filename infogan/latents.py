@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from infogan.errors import UserError
-from infogan.spec import Categorical, Code, Gaussian, LatentSpec, Uniform
+from infogan.config.spec import Categorical, Code, Gaussian, LatentSpec, Uniform
+from infogan.system.errors import UserError
 
 # Q's log-deviation is B·tanh(raw/B): the paper's exp() of the net's output near zero, yet bounded, since an
 # unbounded deviation lets one code's term grow without limit and destabilises training.

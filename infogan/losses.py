@@ -31,8 +31,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from infogan.config.spec import LatentSpec
 from infogan.latents import log_q
-from infogan.spec import LatentSpec
 
 GanLoss = Literal["bce", "lsgan"]
 

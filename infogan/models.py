@@ -23,9 +23,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from infogan.errors import UserError
-from infogan.grouping import best_grouping
-from infogan.spec import LatentSpec
+from infogan.config.spec import LatentSpec
+from infogan.extensions.overclusters import best_grouping
+from infogan.system.errors import UserError
 
 ImageShape = tuple[int, int, int]  # channels, height, width in pixels
 MIN_SIDE_PX = 8

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config import PRESETS, DatasetName, TrainConfig, check_new_file, check_range, make_parser
-from infogan.errors import UserError, run_script
+from infogan.config.train_config import PRESETS, DatasetName, TrainConfig, check_new_file, check_range, make_parser
+from infogan.system.errors import UserError, run_script
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,7 @@ class ReferenceLoop:
         from torchvision import transforms
 
         from infogan.models import Discriminator, Generator
-        from infogan.runtime import resolve_device, seed_everything
+        from infogan.system.runtime import resolve_device, seed_everything
 
         self.config, self.device = config, resolve_device(config.device)
         seed_everything(config.seed)
@@ -104,7 +104,7 @@ class ReferenceLoop:
     def train_step(self) -> dict[str, float]:
         from infogan.latents import sample_prior
         from infogan.losses import discriminator_loss, generator_loss, mutual_information_lower_bound
-        from infogan.steps import code_weights
+        from infogan.training.step import code_weights
 
         spec, net, n = self.config.spec, self.discriminator, self.config.batch_size
         x_real = next(self.batches).to(self.device)
@@ -149,8 +149,8 @@ class _TransformedImages:
 def _serve(name: str, config: TrainConfig, pipe: Connection) -> None:
     """Runs one loop in this process: answers each request of the parent with a measure."""
     try:
-        from infogan.datasets import load_dataset
-        from infogan.trainer import Trainer
+        from infogan.data.datasets import load_dataset
+        from infogan.training.trainer import Trainer
 
         images = load_dataset(config.dataset, config.data_dir).images
         started = time.perf_counter()
@@ -324,9 +324,9 @@ def measure_time_to_quality(config: TrainConfig, n_seeds: int, n_steps: int, eve
     """
     import dataclasses
 
-    from infogan.datasets import load_dataset
-    from infogan.scoring import quick_scores
-    from infogan.trainer import Trainer
+    from infogan.data.datasets import load_dataset
+    from infogan.evaluation.scoring import quick_scores
+    from infogan.training.trainer import Trainer
 
     dataset = load_dataset(config.dataset, config.data_dir)
     results = []
@@ -354,7 +354,7 @@ def measure_time_to_quality(config: TrainConfig, n_seeds: int, n_steps: int, eve
 
 def describe(measures: dict[str, Any]) -> list[Any]:
     """Returns the measures as tables."""
-    from infogan.report import Table
+    from infogan.evaluation.report import Table
 
     loops = measures["speed"]["loops"]
     best = {precision: max(rates) for precision, rates in measures["speed"]["matrix_rates_flop_per_s"].items()}
@@ -423,8 +423,8 @@ def main() -> None:
     start_up = measure_start_up(config)
     quality = measure_time_to_quality(config, flags.quality_seeds, flags.quality_steps, flags.quality_every)
 
-    from infogan.run import environment, write_atomically
-    from infogan.runtime import resolve_device
+    from infogan.system.runtime import resolve_device
+    from infogan.training.run import environment, write_atomically
 
     measures = {
         "preset": flags.preset,

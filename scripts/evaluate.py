@@ -8,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config import MAX_SEED, check_new_file, check_range, make_parser
-from infogan.errors import UserError, run_script
+from infogan.config.train_config import MAX_SEED, check_new_file, check_range, make_parser
+from infogan.system.errors import UserError, run_script
 
 LEAST_SAMPLES = 100
 
@@ -55,15 +55,15 @@ def parse_flags() -> argparse.Namespace:
 
 
 def evaluate(flags: argparse.Namespace) -> None:
-    from infogan.report import (
+    from infogan.evaluation.report import (
         describe_evaluation,
         draw_evaluation,
         evaluate_checkpoint,
         evaluation_path,
         save_evaluation,
     )
-    from infogan.run import Run, find_checkpoint
-    from infogan.runtime import make_deterministic, resolve_device
+    from infogan.system.runtime import make_deterministic, resolve_device
+    from infogan.training.run import Run, find_checkpoint
 
     device = resolve_device(flags.device)
     checkpoint = find_checkpoint(flags.run, flags.out_dir or ".", "run")
@@ -82,8 +82,8 @@ def evaluate(flags: argparse.Namespace) -> None:
 
 
 def report(flags: argparse.Namespace) -> None:
-    from infogan.report import read_evaluation, report_notes, report_tables
-    from infogan.run import write_atomically
+    from infogan.evaluation.report import read_evaluation, report_notes, report_tables
+    from infogan.training.run import write_atomically
 
     evaluations = [read_evaluation(run, "--report") for run in flags.report]
     tables, notes = report_tables(evaluations, flags.bar), report_notes(evaluations)

@@ -10,9 +10,9 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config import MAX_SEED, check_range, make_parser
-from infogan.errors import UserError, run_script
-from infogan.spec import LatentSpec
+from infogan.config.spec import LatentSpec
+from infogan.config.train_config import MAX_SEED, check_range, make_parser
+from infogan.system.errors import UserError, run_script
 
 
 def parse_flags() -> argparse.Namespace:
@@ -50,11 +50,11 @@ def main() -> None:
     from tqdm import tqdm
 
     from infogan import auxiliary
+    from infogan.evaluation.report import code_to_digit
     from infogan.latents import sample_prior
-    from infogan.report import code_to_digit
-    from infogan.run import Run, find_checkpoint
-    from infogan.runtime import resolve_device
-    from infogan.trainer import load_nets
+    from infogan.system.runtime import resolve_device
+    from infogan.training.run import Run, find_checkpoint
+    from infogan.training.trainer import load_nets
 
     device = resolve_device(flags.device)
     checkpoint = find_checkpoint(flags.checkpoint, flags.out_dir or ".")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config import describe, parse_train_flags
-from infogan.errors import run_script
+from infogan.config.train_config import describe, parse_train_flags
+from infogan.system.errors import run_script
 
 
 def main() -> None:
@@ -16,8 +16,8 @@ def main() -> None:
     if config.dry_run and config.resume is None:
         print(describe(config))
         return
-    from infogan import ranks  # neither before the flags are right: torch takes seconds
-    from infogan.trainer import resumed, train
+    from infogan.system import distributed as ranks  # neither before the flags are right: torch takes seconds
+    from infogan.training.trainer import resumed, train
 
     if config.dry_run:
         print(describe(resumed(config, given)[1]))

@@ -10,8 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a checkout works without being installed
 
-from infogan.config import MAX_SEED, check_new_file, check_range, make_parser
-from infogan.errors import run_script
+from infogan.config.train_config import MAX_SEED, check_new_file, check_range, make_parser
+from infogan.system.errors import run_script
 
 DEFAULT_OUT = ROOT / "infogan" / "assets" / "digit_classifier.pt"
 
@@ -38,15 +38,15 @@ def main() -> None:
     flags = parse_flags()
     import torch  # not before the flags are right: torch takes seconds
 
-    from infogan.classifier import (
+    from infogan.data.datasets import load_dataset
+    from infogan.evaluation.classifier import (
         DigitClassifier,
         EpochReport,
         classifier_accuracy,
         save_digit_classifier,
         train_digit_classifier,
     )
-    from infogan.datasets import load_dataset
-    from infogan.runtime import resolve_device
+    from infogan.system.runtime import resolve_device
 
     device = resolve_device(flags.device)
     digits = load_dataset("mnist", flags.data_dir)

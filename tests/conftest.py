@@ -12,32 +12,18 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-# Before any of them is imported. Not config and spec: they have to refuse wrong types by themselves.
-TENSOR_MODULES = (
-    "affine",
-    "auxiliary",
-    "classifier",
-    "datasets",
-    "digits",
-    "evaluation",
-    "grouping",
-    "inception",
-    "latents",
-    "losses",
-    "models",
-    "ranks",
-    "report",
-    "runtime",
-    "scoring",
-    "steps",
-    "trainer",
-)
-install_import_hook([f"infogan.{name}" for name in TENSOR_MODULES], "typechecking.checked")
-
-from infogan.config import TrainConfig  # noqa: E402
-from infogan.datasets import load_dataset  # noqa: E402
-
 ROOT = Path(__file__).resolve().parents[1]
+
+# Before any of them is imported. Not `config`: it has to refuse wrong types by itself.
+MODULES = {
+    ".".join(("infogan", *path.relative_to(ROOT / "infogan").with_suffix("").parts))
+    for path in (ROOT / "infogan").rglob("*.py")
+    if path.stem != "__init__" and path.parent.name != "config"
+}
+install_import_hook(sorted(MODULES), "typechecking.checked")
+
+from infogan.config.train_config import TrainConfig  # noqa: E402
+from infogan.data.datasets import load_dataset  # noqa: E402
 
 
 @pytest.fixture(scope="session")

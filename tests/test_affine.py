@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from infogan.affine import AffineRange, change_contrast, lean_and_widening, random_affines, random_contrasts, warp
-from infogan.datasets import to_unit_range
-from infogan.digits import measure_digits
+from infogan.data.augment import AffineRange, change_contrast, lean_and_widening, random_affines, random_contrasts, warp
+from infogan.data.datasets import to_unit_range
+from infogan.evaluation.morphometrics import measure_digits
 
 NOTHING = AffineRange(rotate_degrees=0, scale=0, shear=0, shift=0)
 

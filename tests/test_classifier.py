@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import infogan
-from infogan.classifier import (
+from infogan.data.datasets import ImageDataset, load_dataset, to_unit_range
+from infogan.evaluation.classifier import (
     FEATURE_DIM,
     DigitClassifier,
     classifier_accuracy,
@@ -20,8 +21,7 @@ from infogan.classifier import (
     save_digit_classifier,
     train_digit_classifier,
 )
-from infogan.datasets import ImageDataset, load_dataset, to_unit_range
-from infogan.errors import NonFiniteLossError, UserError
+from infogan.system.errors import NonFiniteLossError, UserError
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "train_classifier.py"
 
@@ -181,7 +181,7 @@ class TestScript:
     def test_trains_scores_and_writes(self, run, few_digits, monkeypatch):
         images, labels = few_digits
         small = ImageDataset("mnist", images[:300], labels[:300], images[300:], labels[300:])
-        monkeypatch.setattr("infogan.datasets.load_dataset", lambda name, data_dir: small)
+        monkeypatch.setattr("infogan.data.datasets.load_dataset", lambda name, data_dir: small)
         code, out, _ = run("--epochs", "1", "--out", "a.pt")
         loaded = load_digit_classifier(Path("a.pt"))
         accuracy = classifier_accuracy(loaded, small.test_images, small.test_labels)

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from infogan import TrainConfig, UserError
-from infogan.config import PRESETS, describe, parse_train_flags
+from infogan.config.train_config import PRESETS, describe, parse_train_flags
 
 
 def parse(*argv):

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from infogan import UserError, datasets, load_dataset
-from infogan.datasets import ShuffledBatches, epoch_of, load_scored_dataset, to_unit_range
+from infogan import UserError, load_dataset
+from infogan.data import datasets
+from infogan.data.datasets import ShuffledBatches, epoch_of, load_scored_dataset, to_unit_range
 
 FILES = list(datasets._IDX_FILES["mnist"][1])
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from skimage import morphology
 
-from infogan import digits
-from infogan.digits import ATTRIBUTE_UNITS, ATTRIBUTES, measure_digits
+from infogan.evaluation import morphometrics as digits
+from infogan.evaluation.morphometrics import ATTRIBUTE_UNITS, ATTRIBUTES, measure_digits
 
 AREA, LENGTH, THICKNESS, SLANT, WIDTH, HEIGHT = range(6)
 # Of the first digit of MNIST's training set, in the attributes released with Morpho-MNIST.

@@ -11,8 +11,8 @@ from sklearn.linear_model import LinearRegression
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from infogan import evaluation
-from infogan.evaluation import (
+from infogan.evaluation import metrics as evaluation
+from infogan.evaluation.metrics import (
     bootstrap_interval,
     cluster,
     digit_histogram,

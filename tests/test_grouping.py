@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from infogan.grouping import group_classes, grouped
+from infogan.extensions.overclusters import group_classes, grouped
 from infogan.losses import information
 
 

@@ -14,9 +14,10 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from infogan import TrainConfig, Trainer, ranks
-from infogan.errors import UserError
-from infogan.run import load_checkpoint
+from infogan import TrainConfig, Trainer
+from infogan.system import distributed as ranks
+from infogan.system.errors import UserError
+from infogan.training.run import load_checkpoint
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
 
@@ -141,7 +142,7 @@ GLOBAL_BATCH_NORM = """
 import copy
 import torch
 from torch import distributed as dist, nn
-from infogan.ranks import joined, share, use_global_batch_norm
+from infogan.system.distributed import joined, share, use_global_batch_norm
 
 torch.manual_seed(0)
 with joined(torch.device("cpu")):

@@ -10,9 +10,10 @@ import torch
 from conftest import small_config
 from test_readme import EXAMPLES
 
-from infogan import LatentSpec, UserError, auxiliary, load_nets, report, scoring, train
-from infogan.datasets import load_scored_dataset
-from infogan.report import (
+from infogan import LatentSpec, UserError, auxiliary, load_nets, train
+from infogan.data.datasets import load_scored_dataset
+from infogan.evaluation import report, scoring
+from infogan.evaluation.report import (
     code_to_digit,
     describe_evaluation,
     evaluate_checkpoint,
@@ -23,9 +24,9 @@ from infogan.report import (
     report_tables,
     save_evaluation,
 )
-from infogan.run import load_checkpoint
-from infogan.runtime import rng_state, set_rng_state
-from infogan.scoring import FreshQ
+from infogan.evaluation.scoring import FreshQ
+from infogan.system.runtime import rng_state, set_rng_state
+from infogan.training.run import load_checkpoint
 
 TINY_Q = FreshQ(width=4, n_images=128, epochs=1, batch_size=64)
 

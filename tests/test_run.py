@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from infogan import TrainConfig, UserError
-from infogan import run as run_module
-from infogan.run import N_CHECKPOINTS_KEPT, Run, check_resumable, find_checkpoint, load_checkpoint
+from infogan.training import run as run_module
+from infogan.training.run import N_CHECKPOINTS_KEPT, Run, check_resumable, find_checkpoint, load_checkpoint
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from infogan import runtime
+from infogan.system import runtime
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_auto_is_bfloat16_only_where_a_cpu_has_instructions_for_it(monkeypatch):
 PAGE_FAULTS_OF_A_REPEATED_STEP = """
 import resource
 import torch
-from infogan.runtime import tune_for
+from infogan.system.runtime import tune_for
 
 def step():
     gradients = [torch.ones(10_000, 1024) for _ in range(4)]  # above the 32 MiB that glibc comes to keep by itself

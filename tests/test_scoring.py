@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from infogan import Discriminator, Generator, LatentSpec, sample_prior, scoring
+from infogan import Discriminator, Generator, LatentSpec, sample_prior
 from infogan.auxiliary import to_uint8
-from infogan.classifier import classifier_accuracy, load_digit_classifier
-from infogan.datasets import to_unit_range
-from infogan.digits import ATTRIBUTES
-from infogan.evaluation import ManifoldScores
-from infogan.runtime import rng_state, set_rng_state
-from infogan.scoring import (
+from infogan.data.datasets import to_unit_range
+from infogan.evaluation import scoring
+from infogan.evaluation.classifier import classifier_accuracy, load_digit_classifier
+from infogan.evaluation.metrics import ManifoldScores
+from infogan.evaluation.morphometrics import ATTRIBUTES
+from infogan.evaluation.scoring import (
     DigitReference,
     FreshQ,
     Samples,
@@ -31,6 +31,7 @@ from infogan.scoring import (
     sweep_scores,
     train_fresh_q,
 )
+from infogan.system.runtime import rng_state, set_rng_state
 
 SPEC = LatentSpec.parse("cat10,uniform,uniform")
 SLANT = ATTRIBUTES.index("slant")

@@ -16,8 +16,9 @@ import pytest
 import torch
 from conftest import ROOT, small_config
 
-from infogan import TrainConfig, Trainer, datasets
-from infogan.run import Run
+from infogan import TrainConfig, Trainer
+from infogan.data import datasets
+from infogan.training.run import Run
 
 SMALL = ("--dataset", "mnist5k", "--width", 4, "--batch-size", 50, "--device", "cpu")
 

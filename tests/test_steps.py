@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from infogan import Discriminator, Generator, NonFiniteLossError, sample_prior
-from infogan.affine import AffineRange, Copies, lean_and_widening, random_affines, warp
-from infogan.datasets import to_unit_range
+from infogan.data.augment import AffineRange, Copies, lean_and_widening, random_affines, warp
+from infogan.data.datasets import to_unit_range
 from infogan.losses import information, joint_assignments, smoothed_information
-from infogan.steps import CATEGORY_JOINT_UPDATE, CLASS_JOINT_UPDATE, AdversarialStep
+from infogan.training.step import CATEGORY_JOINT_UPDATE, CLASS_JOINT_UPDATE, AdversarialStep
 
 
 @pytest.fixture

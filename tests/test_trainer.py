@@ -20,12 +20,12 @@ from infogan import (
     load_nets,
     sample_prior,
     train,
-    trainer,
 )
+from infogan.evaluation.scoring import quick_scores
 from infogan.models import OverclusteredQ, ProjectionHead
-from infogan.run import Run, load_checkpoint
-from infogan.runtime import resolve_device, resolve_precision
-from infogan.scoring import quick_scores
+from infogan.system.runtime import resolve_device, resolve_precision
+from infogan.training import trainer
+from infogan.training.run import Run, load_checkpoint
 
 
 @pytest.fixture(autouse=True, scope="module")

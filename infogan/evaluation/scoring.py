@@ -1,6 +1,6 @@
 """Scores nets: how much the codes say, what each one controls, how good the images are, as plain numbers.
 
-`evaluate_nets` draws fresh samples and puts the metrics of `infogan.evaluation` to work on them and on the test
+`evaluate_nets` draws fresh samples and puts the metrics of `infogan.evaluation.metrics` to work on them and on the test
 images of a data set, whose labels are used for nothing but this. It changes neither the nets nor any global random
 state: nets run in evaluation mode, and all draws come from generators of their own, on the CPU, so that a seed
 means the same samples on every device.
@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from infogan.auxiliary import to_uint8
-from infogan.classifier import DigitClassifier, load_digit_classifier
-from infogan.datasets import ImageDataset, to_unit_range
-from infogan.digits import ATTRIBUTES, measure_digits
-from infogan.evaluation import (
+from infogan.config.spec import Categorical, LatentSpec
+from infogan.data.datasets import ImageDataset, to_unit_range
+from infogan.evaluation.classifier import DigitClassifier, load_digit_classifier
+from infogan.evaluation.inception import InceptionReference, inception_scores
+from infogan.evaluation.metrics import (
     Clustering,
     ManifoldScores,
     bootstrap_interval,
@@ -39,7 +40,7 @@ from infogan.evaluation import (
     partial_correlations,
     precision_recall_density_coverage,
 )
-from infogan.inception import InceptionReference, inception_scores
+from infogan.evaluation.morphometrics import ATTRIBUTES, measure_digits
 from infogan.latents import (
     log_q,
     posterior_categories,
@@ -50,8 +51,7 @@ from infogan.latents import (
 )
 from infogan.losses import mutual_information_lower_bound
 from infogan.models import Discriminator
-from infogan.runtime import evaluating, seeded
-from infogan.spec import Categorical, LatentSpec
+from infogan.system.runtime import evaluating, seeded
 
 DIGIT_DATASETS = ("mnist", "mnist5k")
 N_SWEEP_ROWS = 200  # of categories and noises, for each continuous code

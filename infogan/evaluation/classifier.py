@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from infogan.affine import AffineRange, random_affines, warp
-from infogan.datasets import to_unit_range
-from infogan.errors import NonFiniteLossError, UserError
-from infogan.run import write_atomically
+from infogan.data.augment import AffineRange, random_affines, warp
+from infogan.data.datasets import to_unit_range
+from infogan.system.errors import NonFiniteLossError, UserError
+from infogan.training.run import write_atomically
 
 N_DIGITS = 10
 AUGMENTATION = AffineRange(rotate_degrees=10, scale=0.1, shear=0.15, shift=2 / 28)

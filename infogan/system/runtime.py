@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from infogan.errors import UserError
+from infogan.system.errors import UserError
 
 
 def resolve_device(name: str) -> torch.device:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from infogan.errors import UserError
-from infogan.spec import LatentSpec
+from infogan.config.spec import LatentSpec
+from infogan.system.errors import UserError
 
 DatasetName = Literal["auto", "mnist", "mnist5k", "fashion"]
 PresetName = Literal["fast", "fashion", "paper"]

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from infogan.errors import UserError
+from infogan.system.errors import UserError
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Integer, Num
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from infogan.errors import UserError
+from infogan.system.errors import UserError
 
 # Share of a variable's variance below which what the controls leave of it is rounding error.
 _NO_VARIANCE = 1e-9

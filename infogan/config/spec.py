@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from infogan.errors import UserError
+from infogan.system.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from infogan.config import MAY_CHANGE, TrainConfig, flag_of
-from infogan.errors import UserError
-from infogan.ranks import launcher, n_ranks
+from infogan.config.train_config import MAY_CHANGE, TrainConfig, flag_of
+from infogan.system.distributed import launcher, n_ranks
+from infogan.system.errors import UserError
 
 CHECKPOINT_FORMAT = "infogan-checkpoint-1"
 N_CHECKPOINTS_KEPT = 2

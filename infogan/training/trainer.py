@@ -19,15 +19,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from infogan import auxiliary, ranks
-from infogan.affine import AffineRange, Copies, change_contrast, random_affines, random_contrasts, warp
-from infogan.config import MAY_CHANGE, TrainConfig, flag_of
-from infogan.datasets import ImageDataset, ShuffledBatches, epoch_of, load_dataset
-from infogan.errors import NonFiniteLossError, UserError
+from infogan import auxiliary
+from infogan.config.spec import LatentSpec
+from infogan.config.train_config import MAY_CHANGE, TrainConfig, flag_of
+from infogan.data.augment import AffineRange, Copies, change_contrast, random_affines, random_contrasts, warp
+from infogan.data.datasets import ImageDataset, ShuffledBatches, epoch_of, load_dataset
 from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator, ImageShape
-from infogan.run import Run, check_resumable, find_checkpoint, load_checkpoint
-from infogan.runtime import (
+from infogan.system import distributed as ranks
+from infogan.system.errors import NonFiniteLossError, UserError
+from infogan.system.runtime import (
     make_deterministic,
     resolve_device,
     resolve_precision,
@@ -37,8 +38,8 @@ from infogan.runtime import (
     set_rng_state,
     tune_for,
 )
-from infogan.spec import LatentSpec
-from infogan.steps import AdversarialStep, StepLosses
+from infogan.training.run import Run, check_resumable, find_checkpoint, load_checkpoint
+from infogan.training.step import AdversarialStep, StepLosses
 
 MOST_SAMPLE_GRIDS = 50
 CATEGORY_DELAY_STEPS = 150  # after `settle_step`: the categories learn from real images alone at first
@@ -526,7 +527,7 @@ class _Session:
 
     def evaluate(self) -> None:
         """Adds a row of cheap scores to metrics.jsonl, those of the vanilla GAN under `vanilla_`."""
-        from infogan.scoring import quick_scores  # imported only here: it takes seconds
+        from infogan.evaluation.scoring import quick_scores  # imported only here: it takes seconds
 
         scores: dict[str, float] = {"step": self.trainer.step}
         for prefix, generator, discriminator in self.trainer.models():

@@ -18,8 +18,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from infogan.errors import UserError
-from infogan.runtime import seeded
+from infogan.system.errors import UserError
+from infogan.system.runtime import seeded
 
 BATCH_SIZE = 50
 KID_SUBSET_SIZE = 1000  # at most; of 100 subsets

@@ -27,9 +27,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from infogan.config import is_image_file
-from infogan.errors import UserError
-from infogan.runtime import set_generator_state
+from infogan.config.train_config import is_image_file
+from infogan.system.errors import UserError
+from infogan.system.runtime import set_generator_state
 
 NETWORK_TIMEOUT_SECONDS = 5.0
 N_HELD_OUT_OF_MNIST5K = 500

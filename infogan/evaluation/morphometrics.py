@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Num, UInt8
 from scipy import ndimage
 
-from infogan.errors import UserError
+from infogan.system.errors import UserError
 
 ATTRIBUTES = ("area", "length", "thickness", "slant", "width", "height")
 ATTRIBUTE_UNITS = ("px²", "px", "px", "rad", "px", "px")

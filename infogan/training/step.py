@@ -27,9 +27,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from infogan.affine import Copies, lean_and_widening
-from infogan.config import TrainConfig
-from infogan.errors import NonFiniteLossError
+from infogan.config.spec import Categorical, LatentSpec
+from infogan.config.train_config import TrainConfig
+from infogan.data.augment import Copies, lean_and_widening
 from infogan.latents import posterior_means
 from infogan.losses import (
     GanLoss,
@@ -42,9 +42,9 @@ from infogan.losses import (
     smoothed_information,
 )
 from infogan.models import Discriminator, Generator, OverclusteredQ, statistics_kept
-from infogan.ranks import average, mean_over_ranks
-from infogan.runtime import resolve_precision
-from infogan.spec import Categorical, LatentSpec
+from infogan.system.distributed import average, mean_over_ranks
+from infogan.system.errors import NonFiniteLossError
+from infogan.system.runtime import resolve_precision
 
 MiUpdates = Literal["both", "g", "probe"]
 CLASS_JOINT_UPDATE = 0.02  # of joint distributions of classes of images and copies: an average over some 50 steps

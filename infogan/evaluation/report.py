@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from infogan.auxiliary import category_labels, confusion_figure, factors_figure, save_png
-from infogan.datasets import CLASS_NAMES, load_scored_dataset
-from infogan.digits import ATTRIBUTES
-from infogan.errors import UserError
-from infogan.inception import measure_inception_reference
-from infogan.run import Run, environment, read_sessions, write_atomically
-from infogan.scoring import DIGIT_DATASETS, FreshQ, evaluate_nets, measure_reference
-from infogan.trainer import load_nets
+from infogan.data.datasets import CLASS_NAMES, load_scored_dataset
+from infogan.evaluation.inception import measure_inception_reference
+from infogan.evaluation.morphometrics import ATTRIBUTES
+from infogan.evaluation.scoring import DIGIT_DATASETS, FreshQ, evaluate_nets, measure_reference
+from infogan.system.errors import UserError
+from infogan.training.run import Run, environment, read_sessions, write_atomically
+from infogan.training.trainer import load_nets
 
 EVALUATION_FORMAT = "infogan-evaluation-2"
 EVALUATION_FILE = "evaluation.json"

@@ -1,0 +1,1 @@
+"""What decides a run, without torch: latent spec, options, presets, command line."""

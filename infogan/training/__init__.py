@@ -1,0 +1,1 @@
+"""The step, the trainer, the loop, and what a run keeps on disk."""
