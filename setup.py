@@ -22,10 +22,11 @@ setup(
     packages=find_packages(include=["infogan", "infogan.*"]),
     package_data={"infogan": ["assets/*.pt"]},
     python_requires=">=3.10",
-    install_requires=[line for line in LINES if line and not line.startswith("-")],
+    install_requires=[line for line in LINES if line],
     extras_require={
         "inception": ["torchmetrics>=1.4"],  # Inception FID and KID
         "dev": [
+            "build>=1.2",  # sdist and wheel
             "pytest>=8",  # tests
             "hypothesis>=6.100",  # tests over many latent specs
             "beartype>=0.18",  # checks the shapes in signatures while testing

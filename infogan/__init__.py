@@ -10,42 +10,48 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infogan.api import resume, train
     from infogan.config.spec import Categorical, Gaussian, LatentSpec, Uniform
     from infogan.config.train_config import TrainConfig
     from infogan.data.datasets import ImageDataset, load_dataset
+    from infogan.evaluation.scoring import evaluate
     from infogan.latents import posterior_categories, posterior_means, sample_prior, with_code
     from infogan.losses import discriminator_loss, generator_loss, mutual_information_lower_bound
-    from infogan.models import Discriminator, Generator
+    from infogan.models import Discriminator, Generator, build
     from infogan.system.errors import NonFiniteLossError, UserError
     from infogan.system.runtime import evaluating
-    from infogan.training.trainer import TrainedNets, Trainer, load_nets, train
+    from infogan.training.checkpoint import TrainedNets, load_nets
+    from infogan.training.trainer import Trainer
 
 __version__ = "0.1.0"
 
 _MODULE_OF = {
     "TrainConfig": "config.train_config",
+    "train": "api",
+    "resume": "api",
+    "evaluate": "evaluation.scoring",
+    "Trainer": "training.trainer",
+    "load_nets": "training.checkpoint",
+    "TrainedNets": "training.checkpoint",
     "ImageDataset": "data.datasets",
     "load_dataset": "data.datasets",
-    "NonFiniteLossError": "system.errors",
-    "UserError": "system.errors",
+    "Generator": "models",
+    "Discriminator": "models",
+    "build": "models",
+    "discriminator_loss": "losses",
+    "generator_loss": "losses",
+    "mutual_information_lower_bound": "losses",
     "posterior_categories": "latents",
     "posterior_means": "latents",
     "sample_prior": "latents",
     "with_code": "latents",
-    "discriminator_loss": "losses",
-    "generator_loss": "losses",
-    "mutual_information_lower_bound": "losses",
-    "Discriminator": "models",
-    "Generator": "models",
-    "evaluating": "system.runtime",
     "Categorical": "config.spec",
     "Gaussian": "config.spec",
     "LatentSpec": "config.spec",
     "Uniform": "config.spec",
-    "TrainedNets": "training.trainer",
-    "Trainer": "training.trainer",
-    "load_nets": "training.trainer",
-    "train": "training.trainer",
+    "NonFiniteLossError": "system.errors",
+    "UserError": "system.errors",
+    "evaluating": "system.runtime",
 }
 
 __all__ = [*_MODULE_OF, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,4 +1,4 @@
-"""Pictures: sample grids, factor sweeps, interpolations, GIFs and curves.
+"""Pictures: sample grids, factor sweeps, interpolations and GIFs; and the gallery, which names every picture of a run.
 
 A picture is made in three steps that can be used alone: latents (`sweep_latents`, `interpolate_latents`, ...),
 images from them (`generate`), and a labelled RGB array of these (`image_grid`), which `save_png` and `save_gif`
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,7 @@ GIF_FRAME_MS = 70
 DPI = 100
 CHARACTER_PX = 8  # of the title, on average
 CategoryPath = Literal["hold", "switch"]
+NoisePath = Literal["linear", "spherical"]
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ class Latents:
     """Latents of a grid of images, row by row, with what its rows and columns stand for.
 
     Attributes:
-        z: noise of each image.
-        c: codes of each image.
-        rows: a label for each row.
-        columns: a label for each column.
-        row_title: what the rows are.
-        column_title: what the columns are.
-        row_code: position of the categorical code whose values, from 0, go down the rows; None for other rows.
-        column_code: likewise along the columns.
+        z: Noise of each image.
+        c: Codes of each image.
+        rows: A label for each row.
+        columns: A label for each column.
+        row_title: What the rows are.
+        column_title: What the columns are.
+        row_code: Position of the categorical code whose values, from 0, go down the rows; None for other rows.
+        column_code: Likewise along the columns.
     """
 
     z: Float[Tensor, "n z"]
@@ -71,9 +72,9 @@ def with_digits(latents: Latents, spec: LatentSpec, code_to_digit: Mapping[str, 
     They read `3 → 7`, category and digit; categories without a digit come last.
 
     Args:
-        latents: left as they are where neither rows nor columns are categories, or these have no digits.
-        spec: the latents' own.
-        code_to_digit: the digit of each category by the code's name, None without one; see `report.code_to_digit`.
+        latents: Left as they are where neither rows nor columns are categories, or these have no digits.
+        spec: The latents' own.
+        code_to_digit: The digit of each category by the code's name, None without one.
     """
     shape = (len(latents.rows), len(latents.columns))
     z, c = latents.z.unflatten(0, shape), latents.c.unflatten(0, shape)
@@ -124,10 +125,10 @@ def sweep_latents(spec: LatentSpec, position: int, n_columns: int = 11, seed: in
     Rows are the values of the first other category. Without one, each row has noise and codes of its own.
 
     Args:
-        spec: the latents.
-        position: which code, counted from 0.
-        n_columns: values of a continuous code; of a category all are shown, `MAX_CATEGORIES_SHOWN` at most.
-        seed: of the noise and of the codes that are not swept.
+        spec: The latents.
+        position: Which code, counted from 0.
+        n_columns: Values of a continuous code; of a category all are shown, `MAX_CATEGORIES_SHOWN` at most.
+        seed: Of the noise and of the codes that are not swept.
     """
     values = _shown_values(spec, position, n_columns)
     z, c, rows, row_title, row_code = _row_latents(spec, (position,), seed)
@@ -144,7 +145,7 @@ def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed:
     All images share one noise and one draw of the other codes.
 
     Raises:
-        UserError: the two codes are one.
+        UserError: The two codes are one.
     """
     if down == along:
         raise UserError(f"expected two different codes, got {spec.names[down]} twice")
@@ -172,10 +173,10 @@ def moving_latents(spec: LatentSpec, fractions: dict[int, float], n_columns: int
     Rows are the values of the first category that does not move, columns are noises.
 
     Args:
-        spec: the latents.
-        fractions: the place in [0, 1] of its traversal for each code that moves, by position.
-        n_columns: noises.
-        seed: of the noise and of the other codes.
+        spec: The latents.
+        fractions: The place in [0, 1] of its traversal for each code that moves, by position.
+        n_columns: Noises.
+        seed: Of the noise and of the other codes.
     """
     z, c, rows, row_title, row_code = _row_latents(spec, tuple(fractions), seed)
     # Each image has a noise of its own; down the rows of a category the same ones come again, to be compared.
@@ -194,7 +195,7 @@ def interpolate_latents(
     start: tuple[Float[Tensor, "r z"], Float[Tensor, "r c"]],
     end: tuple[Float[Tensor, "r z"], Float[Tensor, "r c"]],
     t: Float[Tensor, " k"],
-    noise_path: Literal["linear", "spherical"] = "spherical",
+    noise_path: NoisePath = "spherical",
     category_path: CategoryPath = "switch",
 ) -> Latents:
     """Returns the latents on the way from `start` (t = 0) to `end` (t = 1), one row for each pair.
@@ -203,11 +204,11 @@ def interpolate_latents(
     two categories: each is held at the start's value, or switches to the end's midway.
 
     Args:
-        spec: the latents.
-        start: z and c of each row's start.
-        end: z and c of each row's end.
-        t: the places on the way, in [0, 1].
-        noise_path: how the noise goes.
+        spec: The latents.
+        start: Z and c of each row's start.
+        end: Z and c of each row's end.
+        t: The places on the way, in [0, 1].
+        noise_path: How the noise goes.
         category_path: `hold` or `switch`.
     """
     (z0, c0), (z1, c1) = start, end
@@ -279,6 +280,116 @@ def _value_labels(spec: LatentSpec, position: int, values: Float[Tensor, " k"]) 
     return [f"{value + 0.0:.{digits}f}" for value in values.round(decimals=digits).tolist()]
 
 
+# The gallery: every picture of a run, by name
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a run.
+
+    Attributes:
+        name: Of its file, without a suffix.
+        what: It shows, for its title.
+        latents: Of the PNG.
+        frames: Makes the latents of the frames of the GIF; one that only has a PNG returns none.
+    """
+
+    name: str
+    what: str
+    latents: Latents
+    frames: Callable[[], list[Latents]] = list
+
+
+@dataclass(frozen=True)
+class GalleryOptions:
+    """What the pictures of a gallery show.
+
+    Attributes:
+        factors: Positions of the codes to sweep; None for all.
+        grid: Positions of the two codes of the grid, rows and columns; None for the last two.
+        n_columns: Values of a continuous code, or of t.
+        n_pairs: Pairs of latents to interpolate between.
+        category_path: How a category goes from one to the other.
+        seed: Of the latents that are drawn.
+    """
+
+    factors: Sequence[int] | None = None
+    grid: tuple[int, int] | None = None
+    n_columns: int = 11
+    n_pairs: int = 8
+    category_path: CategoryPath = "switch"
+    seed: int = 0
+
+
+PicturesOf = Callable[[LatentSpec, GalleryOptions], Iterable[Picture]]
+GALLERY: dict[str, PicturesOf] = {}
+
+
+def register_picture(name: str) -> Callable[[PicturesOf], PicturesOf]:
+    """Returns a decorator that adds pictures to the gallery: training draws them, and so does `interpolate.py`."""
+
+    def register(function: PicturesOf) -> PicturesOf:
+        GALLERY[name] = function
+        return function
+
+    return register
+
+
+def gallery(spec: LatentSpec, options: GalleryOptions | None = None) -> Iterator[Picture]:
+    """Yields every picture of a run, in the order in which they were registered."""
+    for pictures in GALLERY.values():
+        yield from pictures(spec, options or GalleryOptions())
+
+
+@register_picture("sweeps")
+def sweep_pictures(spec: LatentSpec, options: GalleryOptions) -> Iterator[Picture]:
+    """Yields a sweep of each code."""
+    for i in range(len(spec.codes)) if options.factors is None else options.factors:
+        name, seed = spec.names[i], options.seed
+
+        def frames(i: int = i, seed: int = seed) -> list[Latents]:
+            return [moving_latents(spec, {i: u}, seed=seed) for u in there_and_back()]
+
+        yield Picture(f"sweep_{name}", f"sweep of {name}", sweep_latents(spec, i, options.n_columns, seed), frames)
+
+
+@register_picture("grid")
+def grid_pictures(spec: LatentSpec, options: GalleryOptions) -> Iterator[Picture]:
+    """Yields the grid of two codes; its GIF moves both in a circle. Nothing if there is but one code."""
+    if options.grid is None and len(spec.codes) < 2:
+        return
+    down, along = options.grid or (len(spec.codes) - 2, len(spec.codes) - 1)
+    names = spec.names[down], spec.names[along]
+
+    def frames() -> list[Latents]:
+        circle = zip(there_and_back(), there_and_back(phase=0.25), strict=True)
+        return [moving_latents(spec, {down: u, along: v}, seed=options.seed) for u, v in circle]
+
+    latents = two_code_latents(spec, down, along, options.n_columns, options.seed)
+    yield Picture(f"grid_{names[0]}_{names[1]}", f"{names[0]} and {names[1]}", latents, frames)
+
+
+@register_picture("interpolations")
+def interpolation_pictures(spec: LatentSpec, options: GalleryOptions) -> Iterator[Picture]:
+    """Yields linear and spherical interpolations between pairs of latents; a frame of the GIF has all pairs."""
+    rng = torch.Generator().manual_seed(options.seed)
+    start, end = sample_prior(spec, options.n_pairs, rng), sample_prior(spec, options.n_pairs, rng)
+    held = "_held" if options.category_path == "hold" else ""
+    noise_paths: tuple[NoisePath, ...] = ("linear", "spherical")
+    for path in noise_paths:
+
+        def at(u: float, path: NoisePath = path) -> Latents:
+            latents = interpolate_latents(spec, start, end, torch.tensor([u]), path, options.category_path)
+            return replace(latents, rows=[f"t = {u:.2f}"], columns=latents.rows)
+
+        def frames(at: Callable[[float], Latents] = at) -> list[Latents]:
+            return [at(u) for u in there_and_back()]
+
+        t = torch.linspace(0, 1, options.n_columns)
+        latents = interpolate_latents(spec, start, end, t, path, options.category_path)
+        yield Picture(f"interpolation_{path}{held}", f"{path} interpolation", latents, frames)
+
+
 # Images
 
 
@@ -302,10 +413,10 @@ def image_grid(
     """Returns a grid of images as RGB, with a title, and a label at each row and column.
 
     Args:
-        x: images in [-1, 1] with 1 or 3 channels (of any other number, the first is shown).
-        labels: names the rows, the columns and both axes.
-        title: above the grid.
-        scale: screen pixels for each image pixel, a whole number, so that pixels stay sharp.
+        x: Images in [-1, 1] with 1 or 3 channels (of any other number, the first is shown).
+        labels: Names the rows, the columns and both axes.
+        title: Above the grid.
+        scale: Screen pixels for each image pixel, a whole number, so that pixels stay sharp.
     """
     canvas = _tile(x, scale)
     height, width = canvas.shape[:2]
@@ -318,7 +429,7 @@ def image_grid(
     beside = -(-(text_width - width) // 2)  # it is centred on the images, not on the picture
     left, right = max(left, beside), max(right, beside)
     total = (width + left + right, height + top + bottom)
-    figure, (axes,) = _new_figure(total[0] / DPI, total[1] / DPI)
+    figure, (axes,) = new_figure(total[0] / DPI, total[1] / DPI)
     figure.set_layout_engine("none")  # the grid lies on whole pixels
     axes.set_position((left / total[0], bottom / total[1], width / total[0], height / total[1]))
     figure.figimage(canvas, left, bottom)  # as it is; `imshow` would resample it, with some versions a pixel off
@@ -335,7 +446,7 @@ def image_grid(
     axes.set_ylabel(labels.row_title, fontsize=10)
     axes.set_title(title, fontsize=11)
     axes.set_frame_on(False)
-    return _render(figure)
+    return render(figure)
 
 
 def _tile(x: Float[Tensor, "r k ch h w"], scale: int, gap: int = 2) -> UInt8[np.ndarray, "height width 3"]:
@@ -349,7 +460,8 @@ def _tile(x: Float[Tensor, "r k ch h w"], scale: int, gap: int = 2) -> UInt8[np.
     return canvas[:-gap, :-gap]
 
 
-def _new_figure(width_inch: float, height_inch: float, n_axes: int = 1) -> tuple[Any, list[Any]]:
+def new_figure(width_inch: float, height_inch: float, n_axes: int = 1) -> tuple[Any, list[Any]]:
+    """Returns a new figure of matplotlib, and its axes, one below the other."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported only here: it takes a second
     from matplotlib.figure import Figure
 
@@ -359,7 +471,8 @@ def _new_figure(width_inch: float, height_inch: float, n_axes: int = 1) -> tuple
     return figure, [figure.add_subplot(n_axes, 1, i + 1) for i in range(n_axes)]
 
 
-def _render(figure: Any) -> UInt8[np.ndarray, "height width 3"]:
+def render(figure: Any) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns a figure as RGB."""
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
@@ -380,9 +493,9 @@ def save_gif(
     """Writes RGB frames of one size as a GIF that loops for ever, and returns its path.
 
     Args:
-        frames: in order.
-        path: ends in .gif.
-        frame_ms: how long each frame stays, in milliseconds.
+        frames: In order.
+        path: Ends in .gif.
+        frame_ms: How long each frame stays, in milliseconds.
     """
     # 32 levels of each colour: half the size, and hardly a difference to the eye.
     return _save(path, np.stack(frames) // 8 * 8, duration=frame_ms, loop=0)
@@ -404,8 +517,8 @@ def there_and_back(n_frames: int = N_GIF_FRAMES, phase: float = 0.0) -> list[flo
     """Returns the places in [0, 1] of the frames of a loop: from 0 to 1 and back, slow at the ends.
 
     Args:
-        n_frames: in the loop.
-        phase: how far, of one loop, the first frame is ahead; with 0.25, two codes move in a circle.
+        n_frames: In the loop.
+        phase: How far, of one loop, the first frame is ahead; with 0.25, two codes move in a circle.
     """
     return [0.5 - 0.5 * math.cos(2 * math.pi * (i / n_frames + phase)) for i in range(n_frames)]
 
@@ -423,190 +536,3 @@ def training_gif(grids: Sequence[Path], path: Path) -> Path | None:
     if len(frames) < 2:  # Pillow takes a list of times for several frames alone
         return save_gif(frames, path) if frames else None
     return save_gif(frames, path, [300] * (len(frames) - 1) + [1500])
-
-
-# Curves
-
-
-def loss_figures(
-    rows: Sequence[dict[str, float]],
-    spec: LatentSpec,
-    title: str,
-    gan_loss: str = "bce",
-    category_events: Mapping[int, str] | None = None,
-) -> dict[str, UInt8[np.ndarray, "height width 3"]]:
-    """Returns the figures of a run's metrics by name: Generator_Loss, Discriminator_Loss, L1_Loss.
-
-    And Evaluation, where the run was evaluated as it went (`--eval-every`).
-
-    Args:
-        rows: of metrics.jsonl; those of a run with `--baseline` hold the vanilla GAN's under `vanilla_`.
-        spec: the latents.
-        title: of each figure.
-        gan_loss: sets where the line "D at chance" is.
-        category_events: what happens to the categories at which step.
-    """
-    at_chance = {"bce": (math.log(2), 2 * math.log(2)), "lsgan": (0.125, 0.25)}[gan_loss]
-    figures = {
-        "Generator_Loss": _loss_figure(rows, "loss_g", "generator loss", at_chance[0], title),
-        "Discriminator_Loss": _loss_figure(rows, "loss_d", "discriminator loss", at_chance[1], title),
-        "L1_Loss": _mi_figure(rows, spec, title, category_events or {}),
-    }
-    if any(f"eval_mi_{spec.names[0]}" in row for row in rows):
-        figures["Evaluation"] = _evaluation_figure(rows, spec, title)
-    return figures
-
-
-def _loss_figure(
-    rows: Sequence[dict[str, float]], key: str, name: str, at_chance: float, title: str
-) -> UInt8[np.ndarray, "height width 3"]:
-    figure, (axes,) = _new_figure(7, 4)
-    for prefix, label, colour in (("", "InfoGAN", "C0"), ("vanilla_", "vanilla GAN", "C1")):
-        _plot(axes, rows, prefix + key, label, color=colour)
-    axes.axhline(at_chance, color="0.5", linestyle=":", label="D at chance")
-    _finish(axes, title, name)
-    return _render(figure)
-
-
-def _mi_figure(
-    rows: Sequence[dict[str, float]], spec: LatentSpec, title: str, category_events: Mapping[int, str]
-) -> UInt8[np.ndarray, "height width 3"]:
-    """The paper's figure 1: L_I over training, against the vanilla GAN's, between chance and the most it can be.
-
-    Beside it, what the category of a real image says of that of its altered copy, where training has that term.
-    """
-    kinds = [("categorical", spec.categorical), ("continuous", spec.continuous)]
-    kinds = [(kind, positions) for kind, positions in kinds if positions]
-    figure, panels = _new_figure(7, 3.6 * len(kinds), n_axes=len(kinds))
-    for axes, (kind, positions) in zip(panels, kinds, strict=True):
-        for n, i in enumerate(positions):
-            name, code = spec.names[i], f"{spec.names[i]} ({spec.codes[i]})"
-            _plot(axes, rows, f"mi_{name}", f"InfoGAN, {code}", color=f"C{2 * n}")
-            _plot(axes, rows, f"vanilla_mi_{name}", f"vanilla GAN, {code}", color=f"C{2 * n + 1}")
-            label = f"not L_I: information of real image and copy, {code}"
-            _plot(axes, rows, f"consistency_{name}", label, f"C{2 * n}", style="--")
-        for chance, most in sorted({spec.mi_ranges_nats[i] for i in positions}):
-            if math.isfinite(most):
-                which = "H(c)" if kind == "categorical" else f"most for σ = {spec.q_std:g}"
-                axes.axhline(most, color="0.3", linestyle="--", label=f"{which}: {most:.3f} nats")
-            axes.axhline(chance, color="0.3", linestyle=":", label=f"at chance: {chance:.3f} nats")
-        if kind == "categorical":
-            happened = {step: event for step, event in category_events.items() if rows and step <= rows[-1]["step"]}
-            for step, event in happened.items():
-                axes.axvline(step, color="0.7", linewidth=0.8)
-                axes.text(step, 0.02, event, transform=axes.get_xaxis_transform(), rotation=90, fontsize=7, ha="right")
-        _finish(axes, title, f"L_I of {kind} codes, nats", least=-1.0)
-    return _render(figure)
-
-
-def _evaluation_figure(
-    rows: Sequence[dict[str, float]], spec: LatentSpec, title: str
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Accuracy and NMI of the test images, where there is a category, above L_I of fresh samples."""
-    figure, panels = _new_figure(7, 3.6 * (2 if spec.categorical else 1), n_axes=2 if spec.categorical else 1)
-    for prefix, label in (("", "InfoGAN"), ("vanilla_", "vanilla GAN")):
-        for n, i in enumerate(spec.categorical):
-            name, shade = spec.names[i], 4 * n + (2 if prefix else 0)
-            _plot(panels[0], rows, f"{prefix}eval_accuracy_{name}", f"{label}, {name}: accuracy", f"C{shade}")
-            _plot(panels[0], rows, f"{prefix}eval_nmi_{name}", f"{label}, {name}: NMI", f"C{shade + 1}")
-        for n, name in enumerate(spec.names):
-            shade = 2 * n + (1 if prefix else 0)
-            _plot(panels[-1], rows, f"{prefix}eval_mi_{name}", f"{label}, {name}", f"C{shade}")
-    if spec.categorical:
-        panels[0].set_ylim(0, 1)
-        _finish(panels[0], title, "clustering of test images")
-    panels[-1].axhline(0, color="0.8", linewidth=0.8)
-    _finish(panels[-1], title, "L_I on fresh samples, nats", least=-1.0)
-    return _render(figure)
-
-
-def _plot(axes: Any, rows: Sequence[dict[str, float]], key: str, label: str, color: str, style: str = "-") -> None:
-    points = [(row["step"], row[key]) for row in rows if key in row]
-    if points:
-        axes.plot(*zip(*points, strict=True), label=label, color=color, linestyle=style, linewidth=1.2)
-
-
-def _finish(axes: Any, title: str, y_label: str, least: float = -math.inf) -> None:
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel("step")
-    is_cut = axes.get_ylim()[0] < least  # a wild start must not flatten the rest
-    if is_cut:
-        axes.set_ylim(bottom=least)
-    axes.set_ylabel(f"{y_label} (cut at {least:g})" if is_cut else y_label)
-    axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
-
-
-# Scores
-
-
-def confusion_figure(
-    clusterings: dict[str, dict[str, Any]], title: str, class_names: Sequence[str] = ()
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns the images of each category and class, for each categorical code a panel.
-
-    The categories are in the order of the classes that they are matched to, so that what agrees is on the diagonal;
-    those without a match come last. The shade is the share of the class that falls into the category.
-
-    Args:
-        clusterings: by the code's name; of each `confusion`, `code_to_digit` and `accuracy`.
-        title: above.
-        class_names: of classes that are not called 0, 1, 2, ...
-    """
-    n_rows = max(len(clustering["confusion"]) for clustering in clusterings.values())
-    figure, panels = _new_figure(7, len(clusterings) * (1.3 + 0.36 * n_rows), n_axes=len(clusterings))
-    for axes, (name, clustering) in zip(panels, clusterings.items(), strict=True):
-        matched = clustering["code_to_digit"]
-        order = in_order_of_digits(matched)
-        counts = np.asarray(clustering["confusion"])[order]
-        shares = counts / counts.sum(axis=0).clip(min=1)
-        texts = [[str(count) if count else "" for count in row] for row in counts.tolist()]
-        columns = class_names or [str(k) for k in range(counts.shape[1])]
-        name_of = dict(enumerate(columns))
-        rows = category_labels([name_of.get(k) for k in matched], order)
-        _draw_matrix(axes, shares, texts, rows, columns, "Blues", (0, 1))
-        if class_names:
-            axes.tick_params(axis="x", rotation=30)
-        axes.set_title(f"{title}: accuracy {clustering['accuracy']:.3f}", fontsize=11)
-        axes.set_xlabel("class of the test image")
-        axes.set_ylabel(f"category of {name} → class")
-    return _render(figure)
-
-
-def factors_figure(
-    panels: dict[str, dict[str, list[float | None]]], attributes: Sequence[str], title: str
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns heat maps of the partial correlations of codes (rows) with attributes (columns).
-
-    Args:
-        panels: by what was measured, by the code's name; None where there is no correlation.
-        attributes: names of the columns.
-        title: above.
-    """
-    n_rows = sum(len(table) for table in panels.values())
-    figure, all_axes = _new_figure(7, 1.1 * len(panels) + 0.45 * n_rows, n_axes=len(panels))
-    for axes, (where, table) in zip(all_axes, panels.items(), strict=True):
-        values = np.array([[np.nan if r is None else r for r in row] for row in table.values()])
-        texts = [["-" if np.isnan(r) else f"{r:.2f}" for r in row] for row in values]
-        _draw_matrix(axes, values, texts, list(table), attributes, "RdBu_r", (-1, 1))
-        axes.set_title(f"{title}: partial correlation, {where}", fontsize=11)
-    return _render(figure)
-
-
-def _draw_matrix(
-    axes: Any,
-    values: Float[np.ndarray, "rows columns"],
-    texts: Sequence[Sequence[str]],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    colours: str,
-    limits: tuple[float, float],
-) -> None:
-    axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.tick_params(length=0, labelsize=9)
-    for y, line in enumerate(texts):
-        for x, text in enumerate(line):
-            dark = abs(values[y, x]) > 0.6 * limits[1]  # False for NaN
-            axes.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")

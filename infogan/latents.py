@@ -26,9 +26,9 @@ def sample_prior(
     """Returns n draws of the noise z and of the codes c, each independent, float32.
 
     Args:
-        spec: the latents.
-        n: how many.
-        generator: drawn from, and advanced; the tensors are made on its device.
+        spec: The latents.
+        n: How many.
+        generator: Drawn from, and advanced; the tensors are made on its device.
     """
     return sample_noise(spec, n, generator), sample_codes(spec, n, generator)
 
@@ -62,9 +62,9 @@ def log_q(spec: LatentSpec, q_params: Float[Tensor, "n q"], c: Float[Tensor, "n 
     """Returns log Q(c_i|x) in nats of each image and code: a log-probability, or a log-density.
 
     Args:
-        spec: the latents.
-        q_params: the Q head's output: logits of a category; mean and raw log-deviation of a continuous code.
-        c: the codes to score.
+        spec: The latents.
+        q_params: The Q head's output: logits of a category; mean and raw log-deviation of a continuous code.
+        c: The codes to score.
     """
     return torch.stack(
         [
@@ -113,13 +113,13 @@ def with_code(
     """Returns a copy of c in which one code has the given value.
 
     Args:
-        spec: the latents.
-        c: left as it is.
-        code: which one: its name, as in `"c2"`, or its position, counted from 0.
-        value: of a continuous code its value, of a category its number; one for all, or one for each.
+        spec: The latents.
+        c: Left as it is.
+        code: Which one: its name, as in `"c2"`, or its position, counted from 0.
+        value: Of a continuous code its value, of a category its number; one for all, or one for each.
 
     Raises:
-        UserError: a code that the spec does not have, or a category that the code does not have.
+        UserError: A code that the spec does not have, or a category that the code does not have.
     """
     position = spec.index(code) if isinstance(code, str) else code
     kind, columns = spec.codes[position], spec.c_slices[position]

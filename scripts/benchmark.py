@@ -1,7 +1,7 @@
 """Measures how fast training is, beside InfoGAN as it is usually written: python scripts/benchmark.py --help
 
 Each loop trains in a process of its own, and they take turns, a few steps each, so that a busy machine slows them
-alike; what is compared is the ratio within a turn.
+equally; what is compared is the ratio within a turn.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config.train_config import PRESETS, DatasetName, TrainConfig, check_new_file, check_range, make_parser
+from infogan.config.command_line import check_new_file, check_range, make_parser
+from infogan.config.datasets import DATASETS
+from infogan.config.presets import PRESETS
+from infogan.config.train_config import TrainConfig
 from infogan.system.errors import UserError, run_script
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ def parse_flags() -> argparse.Namespace:
         "start-up, and with --quality-seeds the time to a given quality."
     )
     parser.add_argument("--preset", default="paper", choices=list(PRESETS), help="nets and objective (default: paper)")
-    parser.add_argument("--dataset", default="mnist", choices=get_args(DatasetName), help="images (default: mnist)")
+    parser.add_argument("--dataset", default="mnist", choices=list(DATASETS), help="images (default: mnist)")
     parser.add_argument("--data-dir", default="data", help="folder of the IDX files (default: data)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each loop (default: 9)")
@@ -102,6 +105,8 @@ class ReferenceLoop:
             yield from loader
 
     def train_step(self) -> dict[str, float]:
+        import torch
+
         from infogan.latents import sample_prior
         from infogan.losses import discriminator_loss, generator_loss, mutual_information_lower_bound
         from infogan.training.step import code_weights
@@ -122,7 +127,7 @@ class ReferenceLoop:
 
         z, c = sample_prior(spec, n, self.rng)
         mi_nats = mutual_information_lower_bound(spec, c, net(self.generator(z, c))[1])
-        weights = code_weights(spec, self.config.lambda_cat, self.config.lambda_cont).to(self.device)
+        weights = torch.tensor(code_weights(self.config), device=self.device)
         loss_info = -(weights @ mi_nats)
         self.opt_info.zero_grad()
         loss_info.backward()
@@ -195,7 +200,7 @@ def _flop_per_image(loop: Any, batch_size: int) -> float:
 
 
 def _matrix_rate(device: torch.device, precision: str) -> float:
-    """Returns the FLOP/s of matrix products as this process makes them: the best of a few."""
+    """Returns the FLOP/s of matrix multiplications as this process makes them: the best of a few."""
     import torch
 
     best = 0.0
@@ -320,7 +325,7 @@ def _until(command: list[str], run_root: Path | None = None) -> float:
 def measure_time_to_quality(config: TrainConfig, n_seeds: int, n_steps: int, every: int) -> list[dict[str, Any]]:
     """Returns for each seed the seconds of training until each of `QUALITY_BARS` was first met, None where never.
 
-    Scored on a part of the test images every so many steps; the clock stands still while scoring.
+    Scored on a part of the test images every few steps; the clock stands still while scoring.
     """
     import dataclasses
 
@@ -354,7 +359,7 @@ def measure_time_to_quality(config: TrainConfig, n_seeds: int, n_steps: int, eve
 
 def describe(measures: dict[str, Any]) -> list[Any]:
     """Returns the measures as tables."""
-    from infogan.evaluation.report import Table
+    from infogan.evaluation.tables import Table
 
     loops = measures["speed"]["loops"]
     best = {precision: max(rates) for precision, rates in measures["speed"]["matrix_rates_flop_per_s"].items()}
@@ -379,7 +384,7 @@ def describe(measures: dict[str, Any]) -> list[Any]:
     speed = Table(
         f"{measures['preset']} preset, batch {measures['batch_size']}, {measures['device']}, "
         f"{environment['threads']} threads, torch {environment['torch']}, commit {environment['commit']}, "
-        f"{environment['started'][:10]}; matrix products: "
+        f"{environment['started'][:10]}; matmul: "
         + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {precision}" for precision, rate in best.items()),
         ["loop", "images/s", "ratio (range)", "MFLOP/image", "GFLOP/s", "share", "peak MiB"],
         rows,
@@ -423,8 +428,9 @@ def main() -> None:
     start_up = measure_start_up(config)
     quality = measure_time_to_quality(config, flags.quality_seeds, flags.quality_steps, flags.quality_every)
 
+    from infogan.system.files import write_atomically
     from infogan.system.runtime import resolve_device
-    from infogan.training.run import environment, write_atomically
+    from infogan.training.environment import environment
 
     measures = {
         "preset": flags.preset,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config.train_config import MAX_SEED, check_new_file, check_range, make_parser
+from infogan.config.command_line import check_new_file, check_range, make_parser
+from infogan.config.options import MAX_SEED
 from infogan.system.errors import UserError, run_script
 
 LEAST_SAMPLES = 100
@@ -55,26 +56,23 @@ def parse_flags() -> argparse.Namespace:
 
 
 def evaluate(flags: argparse.Namespace) -> None:
-    from infogan.evaluation.report import (
-        describe_evaluation,
-        draw_evaluation,
-        evaluate_checkpoint,
-        evaluation_path,
-        save_evaluation,
-    )
-    from infogan.system.runtime import make_deterministic, resolve_device
-    from infogan.training.run import Run, find_checkpoint
+    from infogan.evaluation.figures import draw_evaluation
+    from infogan.evaluation.files import evaluation_path, save_evaluation
+    from infogan.evaluation.scoring import evaluate
+    from infogan.evaluation.tables import describe_evaluation
+    from infogan.system.runtime import make_deterministic
+    from infogan.training.checkpoint import find_checkpoint
+    from infogan.training.run import Run
 
-    device = resolve_device(flags.device)
     checkpoint = find_checkpoint(flags.run, flags.out_dir or ".", "run")
     path = flags.json or evaluation_path(checkpoint)
     check_new_file(path, "--json")
     make_deterministic()
-    evaluation = evaluate_checkpoint(
-        checkpoint, flags.data_dir, device, flags.seed, flags.n_samples, inception=flags.inception
+    evaluation = evaluate(
+        checkpoint, flags.data_dir, flags.device, flags.seed, flags.n_samples, inception=flags.inception
     )
+    save_evaluation(evaluation, path)  # first: nothing that follows can lose it
     print(describe_evaluation(evaluation), end="\n\n")
-    save_evaluation(evaluation, path)
     pictures = Run.for_pictures(checkpoint, evaluation["run"], flags.out_dir).make_samples_folder()
     for picture in draw_evaluation(evaluation, pictures):
         print(picture)
@@ -82,8 +80,9 @@ def evaluate(flags: argparse.Namespace) -> None:
 
 
 def report(flags: argparse.Namespace) -> None:
-    from infogan.evaluation.report import read_evaluation, report_notes, report_tables
-    from infogan.training.run import write_atomically
+    from infogan.evaluation.files import read_evaluation
+    from infogan.evaluation.report import report_notes, report_tables
+    from infogan.system.files import write_atomically
 
     evaluations = [read_evaluation(run, "--report") for run in flags.report]
     tables, notes = report_tables(evaluations, flags.bar), report_notes(evaluations)

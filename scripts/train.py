@@ -7,23 +7,37 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config.train_config import describe, parse_train_flags
+from infogan.config.command_line import ResumeRun, StartRun, parse_train_flags
 from infogan.system.errors import run_script
 
 
 def main() -> None:
-    config, given = parse_train_flags(sys.argv[1:], "Train InfoGAN, and draw what its codes learned.")
-    if config.dry_run and config.resume is None:
-        print(describe(config))
+    asked = parse_train_flags(sys.argv[1:], "Train InfoGAN, and draw what its codes learned.")
+    if asked.dry_run:
+        dry_run(asked)
         return
-    from infogan.system import distributed as ranks  # neither before the flags are right: torch takes seconds
-    from infogan.training.trainer import resumed, train
+    # Not before the flags are right: torch takes seconds.
+    from infogan import api
+    from infogan.system import distributed
 
-    if config.dry_run:
-        print(describe(resumed(config, given)[1]))
-        return
-    train(config, given)
-    ranks.leave()
+    if isinstance(asked, ResumeRun):
+        api.resume(asked.run, asked.out_dir, asked.epochs, **asked.changes)
+    else:
+        api.train(asked.config, asked.out_dir, asked.epochs)
+    distributed.leave()
+
+
+def dry_run(asked: StartRun | ResumeRun) -> None:
+    """Prints the configuration that would be trained."""
+    if isinstance(asked, StartRun):
+        config = asked.config
+    else:
+        from infogan.training.loop import resumed
+
+        _, config = resumed(asked.run, asked.changes, asked.out_dir)
+    print(config.describe())
+    if asked.epochs is not None:
+        print(f"epochs = {asked.epochs}  # instead of steps, once the images are counted")
 
 
 if __name__ == "__main__":

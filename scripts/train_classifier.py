@@ -1,4 +1,4 @@
-"""Trains the digit classifier that judges samples: python scripts/train_classifier.py --help"""
+"""Trains the digit classifier that samples are read with: python scripts/train_classifier.py --help"""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a checkout works without being installed
 
-from infogan.config.train_config import MAX_SEED, check_new_file, check_range, make_parser
+from infogan.config.command_line import check_new_file, check_range, make_parser
+from infogan.config.options import MAX_SEED
 from infogan.system.errors import run_script
 
 DEFAULT_OUT = ROOT / "infogan" / "assets" / "digit_classifier.pt"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +24,9 @@ MODULES = {
 install_import_hook(sorted(MODULES), "typechecking.checked")
 
 from infogan.config.train_config import TrainConfig  # noqa: E402
+from infogan.data.batches import to_unit_range  # noqa: E402
 from infogan.data.datasets import load_dataset  # noqa: E402
+from infogan.latents import sample_prior  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -49,18 +52,29 @@ def data_dir():
     return Path(folder)
 
 
-def small_config(folder, **changes) -> TrainConfig:
+def small_config(**changes) -> TrainConfig:
     """Returns a configuration of small nets on the 5,000 digits."""
     fields = {"dataset": "mnist5k", "width": 4, "batch_size": 32, "steps": 6, "device": "cpu", "log_every": 2}
     fields["precision"] = "float32"  # on every processor
     fields["lr_decay"] = 0.0  # a run that is taken further then is the longer run
-    return TrainConfig(**{**fields, "out_dir": str(folder), **changes})
+    return TrainConfig(**{**fields, **changes})
 
 
 @pytest.fixture
-def small(tmp_path):
-    """Returns a configuration of small nets that writes to a folder of this test's own."""
-    return lambda **changes: small_config(tmp_path, **changes)
+def small():
+    """Makes a configuration of small nets."""
+    return small_config
+
+
+@pytest.fixture
+def batch(digits):
+    """Returns real images, noise and codes for a configuration, another batch for each seed."""
+
+    def make(config, seed=0, n=16):
+        z, c = sample_prior(config.spec, n, torch.Generator().manual_seed(seed))
+        return to_unit_range(digits.images[seed * n : (seed + 1) * n]), z, c
+
+    return make
 
 
 @pytest.fixture

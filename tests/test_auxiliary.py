@@ -1,3 +1,5 @@
+import itertools
+
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -220,28 +222,32 @@ def test_a_picture_that_cannot_be_written_is_named(tmp_path):
         auxiliary.save_png(np.zeros((4, 4, 3), np.uint8), tmp_path / "no folder" / "a.png")
 
 
-def colour_in(picture, rgb):
-    return (np.abs(picture.astype(int) - rgb).sum(-1) < 90).any()
+@pytest.mark.parametrize(
+    ("codes", "names"),
+    [
+        (PAPER, ["sweep_c1", "sweep_c2", "sweep_c3", "grid_c2_c3", "interpolation_linear", "interpolation_spherical"]),
+        ("uniform", ["sweep_c1", "interpolation_linear", "interpolation_spherical"]),
+        ("cat2,cat30", ["sweep_c1", "sweep_c2", "grid_c1_c2", "interpolation_linear", "interpolation_spherical"]),
+    ],
+)
+def test_the_gallery_has_every_picture_of_a_run_and_its_loop(codes, names):
+    pictures = list(auxiliary.gallery(spec_of(codes)))
+    assert [picture.name for picture in pictures] == names
+    for picture in pictures:
+        frames = picture.frames()
+        assert len(frames) == auxiliary.N_GIF_FRAMES
+        assert len({(len(frame.rows), len(frame.columns)) for frame in frames}) == 1
+        for latents in (picture.latents, *frames):
+            assert len(latents.z) == len(latents.c) == len(latents.rows) * len(latents.columns)
+        assert any(not torch.equal(a.c, b.c) or not torch.equal(a.z, b.z) for a, b in itertools.pairwise(frames))
 
 
-BLUE, ORANGE = (31, 119, 180), (255, 127, 14)
-
-
-def test_curves_show_both_gans_where_there_are_two():
-    spec = spec_of(PAPER)
-    row = {"loss_d": 1.0, "loss_g": 0.8, "mi_c1": 2.0, "mi_c2": 0.5, "mi_c3": 0.4}
-    rows = [{"step": step, **row} for step in (25, 50)]
-    with_vanilla = [r | {f"vanilla_{name}": value / 2 for name, value in row.items()} for r in rows]
-    alone = auxiliary.loss_figures(rows, spec, "t")
-    both = auxiliary.loss_figures(with_vanilla, spec, "t")
-    assert set(alone) == {"Generator_Loss", "Discriminator_Loss", "L1_Loss"}
-    for name in alone:
-        assert colour_in(alone[name], BLUE)
-        assert not colour_in(alone[name], ORANGE)
-        assert colour_in(both[name], ORANGE)
-
-
-@pytest.mark.parametrize("codes", MANY)
-def test_curves_of_any_codes_and_of_a_run_without_rows(codes):
-    figures = auxiliary.loss_figures([], spec_of(codes), "t")
-    assert all(not colour_in(picture, BLUE) for picture in figures.values())
+def test_the_gallery_shows_what_its_options_say():
+    options = auxiliary.GalleryOptions([2], (1, 0), n_columns=4, n_pairs=3, category_path="hold", seed=5)
+    sweep, grid, linear, spherical = auxiliary.gallery(spec_of(PAPER), options)
+    assert (sweep.name, grid.name) == ("sweep_c3", "grid_c2_c1")
+    assert (linear.name, spherical.name) == ("interpolation_linear_held", "interpolation_spherical_held")
+    assert (len(sweep.latents.columns), len(grid.latents.rows), len(linear.latents.columns)) == (4, 4, 4)
+    assert len(linear.latents.rows) == len(spherical.latents.rows) == 3
+    other = next(iter(auxiliary.gallery(spec_of(PAPER), auxiliary.GalleryOptions([2], n_columns=4))))
+    assert not torch.equal(sweep.latents.z, other.latents.z)

@@ -4,7 +4,10 @@ import json
 import pytest
 
 from infogan import TrainConfig, UserError
-from infogan.config.train_config import PRESETS, describe, parse_train_flags
+from infogan.config.command_line import ResumeRun, StartRun, parse_train_flags
+from infogan.config.options import flag_of
+from infogan.config.presets import PRESETS
+from infogan.config.train_config import MAY_CHANGE, differences
 
 
 def parse(*argv):
@@ -38,17 +41,15 @@ def parse(*argv):
         (["--name", "a/b"], "--name: expected a folder's name of at most 100 letters"),
         (["--name", ".."], "--name: expected a folder's name"),
         (["--sample-every", "0"], "--sample-every: expected at least 1, got 0"),
-        (["--mi-updates", "g"], "--lambda-consistency: expected 0 with --mi-updates g"),
-        (
-            ["--mi-updates", "g", "--lambda-consistency", "0"],
-            "--lambda-equivariance: expected 0 with --mi-updates g",
-        ),
+        (["--terms", "smooth"], "--terms: expected name=weight, separated by commas, got 'smooth'"),
+        (["--terms", "smooth=much"], "--terms: expected name=weight, separated by commas, got 'smooth=much'"),
+        (["--mi-updates", "g"], "unrecognized arguments: --mi-updates g"),
         (["--lambda-equivariance", "-1"], "--lambda-equivariance: expected 0 or a positive number, got -1.0"),
-        (["--code-per-lean", "inf"], "--code-per-lean: expected a number, got inf"),
+        (["--slope-slant", "inf"], "--slope-slant: expected a number, got inf"),
         (["--overcluster-heads", "0"], "--overcluster-heads: expected at least 1, got 0"),
         (["--overclusters", "9"], "--overclusters: expected at least 10, as many as a code's categories, got 9"),
-        (["--rotate", "inf"], "--rotate: expected 0 or a positive number, got inf"),
-        (["--contrast", "1000"], "--contrast: expected 0 to 3, got 1000.0"),
+        (["--augment-rotation", "inf"], "--augment-rotation: expected 0 or a positive number, got inf"),
+        (["--augment-contrast", "1000"], "--augment-contrast: expected 0 to 3, got 1000.0"),
         (["--lr-heads", "fast"], "argument --lr-heads: invalid float or lr-d value: 'fast'"),
         (["--step", "5"], "unrecognized arguments: --step 5"),
     ],
@@ -68,23 +69,38 @@ def test_a_value_of_another_type_is_refused(field, value):
 
 
 def test_flags_win_over_the_preset_and_the_preset_over_defaults():
-    config, given = parse("--preset", "paper", "--steps", "7", "--baseline")
+    config = parse("--preset", "paper", "--steps", "7", "--baseline").config
     assert (config.width, config.noise, config.ema_decay) == (64, "uniform", 0.0)  # the preset's
     assert (config.steps, config.baseline) == (7, True)
-    assert given == {"preset": "paper", "steps": 7, "baseline": True}
-    assert parse()[0] == TrainConfig()
+    assert parse() == StartRun(TrainConfig(), ".", None, False)
+    assert TrainConfig() == TrainConfig.from_preset("digits")
+
+
+def test_what_is_of_a_call_is_no_part_of_the_run_s_configuration():
+    asked = parse("--epochs", "3", "--out-dir", "there", "--dry-run", "--seed", "2")
+    assert asked == StartRun(TrainConfig(seed=2), "there", 3, True)
+    assert not {"out_dir", "epochs", "dry_run", "resume"} & asked.config.to_dict().keys()
+
+
+def test_a_run_is_resumed_with_what_was_given_and_no_preset_or_default():
+    assert parse("--resume", "runs/a") == ResumeRun("runs/a", {}, None, None, False)
+    flags = ("--steps", "7", "--preset", "paper", "--no-baseline", "--lr-heads", "lr-d")
+    given = {"steps": 7, "preset": "paper", "baseline": False, "lr_heads": None}
+    assert parse("--resume", "runs/a", *flags) == ResumeRun("runs/a", given, None, None, False)
+    asked = parse("--resume", "runs/a", "--epochs", "7", "--out-dir", "there", "--dry-run")
+    assert asked == ResumeRun("runs/a", {}, "there", 7, True)
 
 
 def test_the_deviation_of_q_is_a_number_or_learned():
-    assert parse("--preset", "paper")[0].q_std == 1.0
-    assert parse("--preset", "paper", "--q-std", "learned")[0].q_std is None
+    assert parse("--preset", "paper").config.q_std == 1.0
+    assert parse("--preset", "paper", "--q-std", "learned").config.q_std is None
     with pytest.raises(UserError, match="argument --q-std: invalid float or learned value: 'wide'"):
         parse("--q-std", "wide")
 
 
 def test_a_preset_in_python_is_the_preset_on_the_command_line():
-    assert TrainConfig.from_preset("paper", seed=3) == parse("--preset", "paper", "--seed", "3")[0]
-    with pytest.raises(UserError, match="--preset: expected one of fast, fashion, paper, got 'papre'"):
+    assert TrainConfig.from_preset("paper", seed=3) == parse("--preset", "paper", "--seed", "3").config
+    with pytest.raises(UserError, match="--preset: expected one of digits, fashion, paper, got 'papre'"):
         TrainConfig.from_preset("papre")
 
 
@@ -92,13 +108,13 @@ def test_every_field_is_a_flag_with_help(script):
     finished = script("train.py", "--help")
     assert finished.returncode == 0
     for field in dataclasses.fields(TrainConfig):
-        assert "--" + field.name.replace("_", "-") in finished.stdout
+        assert flag_of(field.name) in finished.stdout
         assert field.metadata["doc"]
 
 
 @pytest.mark.parametrize("preset", ["paper", "fashion"])
 def test_a_preset_says_where_each_value_is_from(preset):
-    described = describe(TrainConfig.from_preset(preset))
+    described = TrainConfig.from_preset(preset).describe()
     for name, (value, source) in PRESETS[preset].items():
         assert source
         line = next(line for line in described.splitlines() if line.startswith(f"{name} = "))
@@ -107,26 +123,59 @@ def test_a_preset_says_where_each_value_is_from(preset):
 
 
 def test_saved_configuration_comes_back_through_json():
-    config = TrainConfig(codes="cat3,gaussian", q_std=0.5, epochs=2, out_dir="elsewhere")
+    config = TrainConfig(codes="cat3,gaussian", q_std=0.5, terms="smooth=0.5, sharp=2")
     saved = json.loads(json.dumps(config.to_dict()))
-    assert not {"out_dir", "resume", "dry_run"} & saved.keys()
-    assert TrainConfig.from_dict(saved, out_dir="elsewhere") == config
-    with pytest.raises(UserError, match="config: unknown colour; was it written by another"):
-        TrainConfig.from_dict({**saved, "colour": 1})
-    del saved["width"], saved["seed"]
-    with pytest.raises(UserError, match="config: missing seed, width; was it written by another"):
-        TrainConfig.from_dict(saved)
+    assert TrainConfig.from_dict(saved) == config
+    assert config.term_weights == {"smooth": 0.5, "sharp": 2.0}
+    with pytest.raises(UserError, match="config: unknown colour, sound; was it written by a later version"):
+        TrainConfig.from_dict({**saved, "sound": 0, "colour": 1})
+    with pytest.raises(UserError, match="--width: expected 4 to 1024, got 1"):
+        TrainConfig.from_dict({**saved, "width": 1})
 
 
-def test_consistency_needs_a_weight_and_a_category():
-    assert TrainConfig().is_consistent
-    assert not TrainConfig(codes="uniform").is_consistent
-    assert not TrainConfig.from_preset("paper").is_consistent
-    assert TrainConfig.from_preset("paper", mi_updates="g").mi_updates == "g"
+def test_a_field_that_did_not_exist_yet_is_off():
+    saved = TrainConfig().to_dict()
+    off = {"precision": "float32", "class_conditional_d": False, "lr_heads": None, "terms": ""}
+    off |= dict.fromkeys(("lambda_consistency", "lambda_equivariance", "lr_decay", "ema_decay"), 0.0)
+    for name in off:
+        del saved[name]
+    assert TrainConfig.from_dict(saved) == dataclasses.replace(TrainConfig(), **off)
 
 
-def test_equivariance_needs_a_weight_and_a_continuous_code():
-    assert TrainConfig().is_equivariant
-    assert not TrainConfig(codes="cat10").is_equivariant
-    assert not TrainConfig(lambda_equivariance=0.0).is_equivariant
-    assert not TrainConfig.from_preset("paper").is_equivariant
+def test_a_field_of_an_earlier_version_is_taken_over_under_its_new_name():
+    before = {"settle_step": 7, "d_by_category": False, "code_per_lean": 1.5, "code_per_widening": 2.5}
+    before |= {"rotate": 5.0, "scale": 0.2, "shear": 0.3, "shift": 0.4, "contrast": 0.5}
+    before |= {"preset": "fast", "mi_updates": "both", "epochs": None}
+    config = TrainConfig.from_dict({"steps": 10, **before})
+    assert (config.merge_step, config.class_conditional_d) == (7, False)
+    assert (config.slope_slant, config.slope_width) == (1.5, 2.5)
+    names = ("rotation", "scale", "shear", "translation", "contrast")
+    assert [getattr(config, f"augment_{name}") for name in names] == [5.0, 0.2, 0.3, 0.4, 0.5]
+    assert (config.preset, config.steps) == ("digits", 10)
+
+
+@pytest.mark.parametrize(("name", "value"), [("mi_updates", "g"), ("epochs", 3)])
+def test_a_field_that_is_gone_is_refused_where_it_meant_something_else(name, value):
+    with pytest.raises(UserError, match=f"config: {name} = {json.dumps(value)} is no longer there: ") as error:
+        TrainConfig.from_dict({name: value})
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_may_change_only_what_does_not_make_it_another_run():
+    config = TrainConfig(codes="cat10")
+    changed = config.changed("--resume", steps=10_000, codes="cat10", device="cpu", checkpoint_every=7)
+    assert changed == dataclasses.replace(config, steps=10_000, device="cpu", checkpoint_every=7)
+    with pytest.raises(UserError, match=r"--codes cat3 \(the run has cat10\); --width 8 \(the run has 32\)"):
+        config.changed("--resume", codes="cat3", width=8, steps=10)
+    with pytest.raises(UserError, match="--resume: unknown colour, sound"):
+        config.changed("--resume", sound=0, colour=1)
+    assert {"steps", "device", "data_dir", "log_every"} - MAY_CHANGE == {"log_every"}
+    assert differences({"width": 8}, {"width": 8, "seed": 1}) == ["--seed 1 (the run has None)"]
+
+
+def test_only_a_run_with_more_than_the_paper_s_objective_has_extensions():
+    assert TrainConfig().has_extensions
+    paper = TrainConfig.from_preset("paper")
+    assert not paper.has_extensions
+    for field, value in (("lambda_consistency", 0.1), ("lambda_equivariance", 0.1), ("terms", "smooth=1")):
+        assert dataclasses.replace(paper, **{field: value}).has_extensions

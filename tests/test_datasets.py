@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from infogan import UserError, load_dataset
-from infogan.data import datasets
-from infogan.data.datasets import ShuffledBatches, epoch_of, load_scored_dataset, to_unit_range
+from infogan.data import idx
+from infogan.data.batches import ShuffledBatches, epoch_of, to_unit_range
+from infogan.data.datasets import load_scored_dataset
 
-FILES = list(datasets._IDX_FILES["mnist"][1])
+FILES = list(idx._IDX_FILES["mnist"][1])
 
 
 def idx_bytes(array):
@@ -30,7 +31,7 @@ def idx_contents(digits, monkeypatch):
     arrays = [digits.images[:60, 0], digits.labels[:60], digits.test_images[:20, 0], digits.test_labels[:20]]
     contents = {name: idx_bytes(array.byte().numpy()) for name, array in zip(FILES, arrays, strict=True)}
     known = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    monkeypatch.setitem(datasets._IDX_FILES, "mnist", ("MNIST", known))
+    monkeypatch.setitem(idx._IDX_FILES, "mnist", ("MNIST", known))
     return contents
 
 
@@ -132,7 +133,7 @@ def test_without_a_network_auto_falls_back_with_a_warning_and_mnist_does_not(tmp
 
 
 def test_a_silent_network_is_noticed_in_time(tmp_path, mirror, monkeypatch):
-    monkeypatch.setattr(datasets, "NETWORK_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(idx, "NETWORK_TIMEOUT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as never_answers:
         mirror(f"http://127.0.0.1:{never_answers.getsockname()[1]}/")
         started = time.monotonic()

@@ -162,7 +162,7 @@ def test_no_images_give_no_rows():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="images must be uint8, got float32"):
+    with pytest.raises(AssertionError, match="images must be uint8, got float32"):
         measure_digits(np.zeros((1, 28, 28), np.float32))
-    with pytest.raises(ValueError, match="sides of 2 pixels or more, got 1x28"):
+    with pytest.raises(AssertionError, match="sides of 2 pixels or more, got 1x28"):
         measure_digits(np.zeros((1, 1, 28), np.uint8))

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from infogan import UserError
+from infogan.evaluation.feature_distances import frechet_distance
 from infogan.evaluation.inception import inception_scores, measure_inception_reference
-from infogan.evaluation.metrics import frechet_distance
 
 
 class PlainFeatures(nn.Module):

@@ -1,14 +1,24 @@
 import pytest
 import torch
+from torch import nn
 
-from infogan import Discriminator, Generator, LatentSpec, UserError, sample_prior
-from infogan.models import OverclusteredQ, ProjectionHead
+from infogan import Discriminator, Generator, LatentSpec, UserError, build, sample_prior
+from infogan.models import stage_widths
 
 
 def nets(codes="cat10,uniform,uniform", image_shape=(1, 28, 28), width=4):
     torch.manual_seed(0)
     spec = LatentSpec.parse(codes)
-    return spec, Generator(spec, image_shape, width), Discriminator(spec, image_shape, width)
+    return spec, *build(spec, image_shape, width)
+
+
+def count(net):
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def channels(net):
+    """The channels that each convolution takes, from the image inwards."""
+    return [layer.in_channels for layer in net.modules() if isinstance(layer, nn.Conv2d)]
 
 
 def test_paper_s_nets_have_the_paper_s_weights():
@@ -19,9 +29,6 @@ def test_paper_s_nets_have_the_paper_s_weights():
     trunk = 64 * 16 + 64 + 64 * 128 * 16 + 2 * 128 + seed * features + 2 * features
     d_head, q_head = features + 1, features * 128 + 2 * 128 + 128 * 14 + 14
 
-    def count(net):
-        return sum(parameter.numel() for parameter in net.parameters())
-
     discriminator = Discriminator(spec)
     assert count(Generator(spec)) == g
     assert [count(part) for part in (discriminator.trunk, discriminator.d_head, discriminator.q_head)] == [
@@ -31,7 +38,10 @@ def test_paper_s_nets_have_the_paper_s_weights():
     ]
 
 
-@pytest.mark.parametrize("image_shape", [(1, 28, 28), (3, 32, 32), (1, 9, 30), (2, 17, 8)])
+@pytest.mark.parametrize(
+    "image_shape",
+    [(1, 28, 28), (3, 32, 32), (1, 9, 30), (2, 17, 8), (3, 64, 48), (1, 45, 33), (1, 8, 128), (1, 57, 57)],
+)
 @pytest.mark.parametrize("codes", ["cat10,uniform,uniform", "uniform", "cat2,cat5,cat3"])
 def test_any_size_and_any_codes(image_shape, codes):
     spec, generator, discriminator = nets(codes, image_shape)
@@ -42,6 +52,76 @@ def test_any_size_and_any_codes(image_shape, codes):
     d_logits, q_params = discriminator(x)
     assert d_logits.shape == (5,)
     assert q_params.shape == (5, spec.q_dim)
+
+
+@pytest.mark.parametrize(
+    ("side", "n_stages", "seed"),
+    [(8, 2, 2), (28, 2, 7), (29, 3, 4), (32, 3, 4), (56, 3, 7), (64, 4, 4), (112, 4, 7), (128, 5, 4), (256, 6, 4)],
+)
+def test_the_number_of_stages_follows_the_side(side, n_stages, seed):
+    widths = [4 * 2**i for i in range(n_stages)]
+    assert stage_widths((1, side, side), 4) == widths
+    generator, discriminator = build(LatentSpec.parse("cat10"), (1, side, side), 4)
+    assert channels(discriminator) == [1, *widths[:-1]]
+    upwards = [layer.out_channels for layer in generator.modules() if isinstance(layer, nn.ConvTranspose2d)]
+    assert upwards == [*widths[-2::-1], 1]
+    assert (generator.seed_height, generator.seed_width) == (seed, seed)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "n_stages"), [(28, 64, 4), (64, 28, 4), (8, 128, 3), (45, 33, 3), (9, 30, 3)]
+)
+def test_the_longer_side_decides_as_far_as_the_shorter_one_can_be_halved(height, width, n_stages):
+    assert len(stage_widths((3, height, width), 4)) == n_stages
+    assert height >> n_stages >= 1 and width >> n_stages >= 1
+
+
+def test_each_stage_may_have_a_width_of_its_own():
+    spec = LatentSpec.parse("cat10,uniform")
+    generator, discriminator = build(spec, (1, 32, 32), [6, 10, 8])
+    assert channels(discriminator) == [1, 6, 10]
+    z, c = sample_prior(spec, 3, torch.Generator().manual_seed(0))
+    x = generator(z, c)
+    assert x.shape == (3, 1, 32, 32)
+    assert discriminator(x)[1].shape == (3, spec.q_dim)
+
+
+@pytest.mark.parametrize("widths", [[8, 16, 32], [8], []])
+def test_another_number_of_widths_than_of_stages_is_refused(widths):
+    with pytest.raises(UserError, match=r"width: expected 2 of them for images of 28 x 28, got \["):
+        build(LatentSpec.parse("cat10"), (1, 28, 28), widths)
+
+
+def test_nets_for_larger_colour_images_take_one_call_and_stay_small():
+    spec = LatentSpec.parse("cat10,uniform,uniform")
+    generator, discriminator = build(spec, (3, 64, 64), width=32)
+    assert channels(discriminator) == [3, 32, 64, 128]
+    assert count(generator) + count(discriminator) < 6e6
+    z, c = sample_prior(spec, 2, torch.Generator().manual_seed(0))
+    x = generator(z, c)
+    assert x.shape == (2, 3, 64, 64)
+    d_logits, q_params = discriminator(x)
+    assert (d_logits.shape, q_params.shape) == ((2,), (2, spec.q_dim))
+    (d_logits.sum() + q_params.sum()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in generator.parameters())
+
+
+def test_heads_can_be_others_than_the_paper_s():
+    spec = LatentSpec.parse("cat10")
+    sizes = []
+
+    def d_head(n_features, n_hidden):
+        sizes.append((n_features, n_hidden))
+        return nn.Sequential(nn.Linear(n_features, 1), nn.Flatten(0))
+
+    def q_head(n_features, n_hidden):
+        sizes.append((n_features, n_hidden))
+        return nn.Linear(n_features, 10)
+
+    _, discriminator = build(spec, width=4, d_head=d_head, q_head=q_head)
+    assert sizes == 2 * [(64, 8)]
+    assert [type(head) for head in (discriminator.d_head, discriminator.q_head)] == [nn.Sequential, nn.Linear]
+    assert [out.shape for out in discriminator(torch.zeros(5, 1, 28, 28))] == [(5,), (5, 10)]
 
 
 def test_batch_of_one_samples_and_scores():
@@ -72,92 +152,6 @@ def test_every_latent_reaches_the_image():
 def test_an_image_too_small_is_refused():
     with pytest.raises(UserError, match=r"image_shape: expected .* got \(1, 7, 28\)"):
         nets(image_shape=(1, 7, 28))
-
-
-class TestOverclusteredQ:
-    def head(self, codes="uniform,cat4,gaussian,cat3", q_std=None):
-        torch.manual_seed(0)
-        spec = LatentSpec.parse(codes, q_std=q_std)
-        net = Discriminator(spec, width=4, n_overclusters=6, n_overcluster_heads=5).eval()
-        assert isinstance(net.q_head, OverclusteredQ)
-        return spec, net.q_head, torch.randn(7, 64)
-
-    @pytest.mark.parametrize("q_std", [None, 1.0])
-    def test_each_code_has_its_columns(self, q_std):
-        spec, q_head, features = self.head(q_std=q_std)
-        q_params = q_head(features)
-        assert q_params.shape == (7, spec.q_dim)
-        assert q_head.class_logits(features).shape == (7, 2, 5, 6)
-        first, second = q_head.category_logits(features)
-        assert torch.equal(q_params[:, spec.q_slices[1]], first)
-        assert torch.equal(q_params[:, spec.q_slices[3]], second)
-        continuous = torch.cat([q_params[:, spec.q_slices[i]] for i in (0, 2)], dim=1)
-        assert torch.equal(continuous, q_head.continuous(features))
-
-    def test_categories_start_as_the_means_of_the_classes_of_the_head_that_tells_most(self):
-        _, q_head, features = self.head("cat3,uniform,cat2")
-        pairs, triples = (torch.block_diag(*n * [torch.ones(6 // n, 6 // n)]) for n in (3, 2))
-        for joint, mixed in ((q_head.class_joints[0, 3], pairs), (q_head.class_joints[1, 1], triples)):
-            joint[:] = 0.5 * torch.eye(6) / 6 + 0.5 * mixed / mixed.sum()
-        q_head.class_joints[1, 0] = (q_head.class_joints[1, 1] + 1 / 36) / 2
-        q_head.settle()
-        classes = q_head.class_logits(features)
-        wanted = (classes[:, 0, 3].unflatten(1, (3, 2)).mean(dim=2), classes[:, 1, 1].unflatten(1, (2, 3)).mean(dim=2))
-        for found, expected in zip(q_head.category_logits(features), wanted, strict=True):
-            order = [(found - column).abs().amax(dim=0).argmin() for column in expected.T[:, :, None]]
-            assert len({int(i) for i in order}) == found.shape[1]
-            torch.testing.assert_close(found[:, order], expected)
-
-    def test_a_class_counts_as_often_as_it_comes(self):
-        _, q_head, features = self.head("cat2")
-        shares = torch.tensor([0.4, 0.1, 0.2, 0.1, 0.1, 0.1])
-        joint = torch.zeros(6, 6)
-        for group in ([0, 1], [2, 3, 4, 5]):
-            of_group = shares[group]
-            joint[torch.tensor(group)[:, None], torch.tensor(group)] = of_group[:, None] * of_group / of_group.sum()
-        q_head.class_joints[0, 2] = joint
-        q_head.settle()
-        classes = q_head.class_logits(features)[:, 0, 2]
-        wanted = torch.stack([classes[:, :2] @ shares[:2] / 0.5, classes[:, 2:] @ shares[2:] / 0.5], dim=1)
-        (found,) = q_head.category_logits(features)
-        assert torch.allclose(found, wanted, atol=1e-5) or torch.allclose(found.flip(1), wanted, atol=1e-5)
-
-    def test_heads_start_apart(self):
-        _, q_head, features = self.head("cat4")
-        logits = q_head.class_logits(features)[:, 0]
-        assert (logits[:, :1] - logits[:, 1:]).abs().amax(dim=(0, 2)).min() > 0.01
-
-
-class TestProjectionHead:
-    def test_each_category_adds_a_linear_function_of_its_own(self):
-        head = ProjectionHead(n_features=2, n_categories=3)
-        with torch.no_grad():
-            head.linear.weight[:] = torch.tensor([[1.0, 2.0]])
-            head.linear.bias[:] = 0.5
-            features = torch.tensor([[1.0, 1.0], [3.0, -1.0]])
-            categories = torch.tensor([[0.0, 1.0, 0.0], [0.25, 0.0, 0.75]])
-            assert head(features, categories).tolist() == head(features).tolist() == [3.5, 1.5]
-            head.by_category[:] = torch.tensor([[4.0, 0.0], [0.0, 8.0], [0.0, 1.0]])
-            assert head(features).tolist() == [3.5, 1.5]
-            assert head(features, categories).tolist() == [3.5 + 8.0, 1.5 + 0.25 * 12.0 + 0.75 * -1.0]
-
-    def test_d_judges_by_q_s_categories_and_has_no_say_in_them(self):
-        torch.manual_seed(0)
-        spec = LatentSpec.parse("cat4,uniform,cat3")
-        net = Discriminator(spec, width=4, n_overclusters=6, d_by_category=True).eval()
-        features = torch.randn(5, 64, requires_grad=True)
-        plain = net.d_head.linear(features)[:, 0]
-        assert torch.equal(net.d_logits(features), plain)
-        torch.nn.init.normal_(net.d_head.by_category)
-        answers = torch.cat([logits.softmax(dim=1) for logits in net.q_head.category_logits(features)], dim=1)
-        wanted = plain + torch.einsum("nk,kf,nf->n", answers.detach(), net.d_head.by_category, features)
-        found = net.d_logits(features)
-        torch.testing.assert_close(found, wanted)
-        assert torch.equal(net.d_logits(features, by_category=False), plain)
-        gradients = [torch.autograd.grad(logits.sum(), features, retain_graph=True)[0] for logits in (found, wanted)]
-        torch.testing.assert_close(*gradients)
-        found.sum().backward()
-        assert all(p.grad is None for p in net.q_head.parameters())
 
 
 class TestTrunk:

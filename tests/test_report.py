@@ -8,25 +8,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import small_config
-from test_readme import EXAMPLES
+from test_readme import TRAINED_RUN_EXAMPLE
 
 from infogan import LatentSpec, UserError, auxiliary, load_nets, train
 from infogan.data.datasets import load_scored_dataset
-from infogan.evaluation import report, scoring
-from infogan.evaluation.report import (
-    code_to_digit,
-    describe_evaluation,
-    evaluate_checkpoint,
-    evaluation_path,
-    main_factors,
-    read_evaluation,
-    report_notes,
-    report_tables,
-    save_evaluation,
-)
-from infogan.evaluation.scoring import FreshQ
+from infogan.evaluation import figures, scoring, subject
+from infogan.evaluation.files import EVALUATION_FORMAT, code_to_digit, evaluation_path, read_evaluation, save_evaluation
+from infogan.evaluation.fresh_q import FreshQ
+from infogan.evaluation.report import report_notes, report_tables
+from infogan.evaluation.scoring import evaluate
+from infogan.evaluation.sweeps import main_factors
+from infogan.evaluation.tables import Table, describe_evaluation
 from infogan.system.runtime import rng_state, set_rng_state
-from infogan.training.run import load_checkpoint
+from infogan.training.checkpoint import load_checkpoint
 
 TINY_Q = FreshQ(width=4, n_images=128, epochs=1, batch_size=64)
 
@@ -34,7 +28,7 @@ TINY_Q = FreshQ(width=4, n_images=128, epochs=1, batch_size=64)
 @pytest.fixture(scope="module", autouse=True)
 def short_sweeps():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "N_SWEEP_ROWS", 20)
+        patch.setattr(subject, "N_SWEEP_ROWS", 20)
         yield
 
 
@@ -42,7 +36,7 @@ def short_sweeps():
 def trained(tmp_path_factory):
     """A run of a few steps on real digits, with a vanilla GAN beside it."""
     before = rng_state()
-    run = train(small_config(tmp_path_factory.mktemp("runs"), name="tiny", baseline=True))
+    run = train(small_config(name="tiny", baseline=True), tmp_path_factory.mktemp("runs"))
     set_rng_state(before)
     torch.use_deterministic_algorithms(False)
     return run
@@ -52,7 +46,7 @@ def trained(tmp_path_factory):
 def evaluation(trained, tmp_path_factory):
     path = trained.latest_checkpoint()
     nowhere = tmp_path_factory.mktemp("no data")
-    return evaluate_checkpoint(path, nowhere, torch.device("cpu"), seed=0, n_samples=100, fresh_q=TINY_Q)
+    return evaluate(path, nowhere, "cpu", seed=0, n_samples=100, fresh_q=TINY_Q)
 
 
 def made_up(run: str, accuracy: float, distance: float | None, seed: int = 0, **config) -> dict:
@@ -62,13 +56,13 @@ def made_up(run: str, accuracy: float, distance: float | None, seed: int = 0, **
         quality = {"frechet_digit_distance": distance, "precision": 0.9, "recall": 0.8, "density": 1, "coverage": 0.7}
         bound = {"nats": 2.0}
         return {
-            "clustering": {"c1": {"accuracy": accuracy, "nmi": 0.5, "ari": 0.25}},
+            "clustering": {"c1": {"accuracy": accuracy, "nmi": 0.5, "ari": 0.25, "confusion": [[1] * 10] * 10}},
             "mutual_information": {"c1": {"own_q": bound, "own_q_calibrated": bound, "fresh_q": bound}},
             "quality": {**quality, "agreement": {"c1": accuracy}},
         }
 
     return {
-        "format": report.EVALUATION_FORMAT,
+        "format": EVALUATION_FORMAT,
         "run": run,
         "step": 5000,
         "config": {"seed": seed, "name": run, "width": 64, **config},
@@ -122,23 +116,23 @@ class TestReport:
     def test_rows_and_summaries_are_those_worked_by_hand(self):
         tables = report_tables(self.THREE, bar=0.95)
         assert [table.title for table in tables] == [
-            "InfoGAN, clustering: 2 of 3 runs reached c1 accuracy 0.95",
+            "InfoGAN, clustering of the test images: 2 of 3 runs reached c1 accuracy 0.95",
             "InfoGAN, L_I in nats",
-            "InfoGAN, image quality",
-            "vanilla GAN, clustering: 0 of 3 runs reached c1 accuracy 0.95",
+            "InfoGAN, image quality by the digit classifier",
+            "vanilla GAN, clustering of the test images: 0 of 3 runs reached c1 accuracy 0.95",
             "vanilla GAN, L_I in nats",
-            "vanilla GAN, image quality",
+            "vanilla GAN, image quality by the digit classifier",
         ]
         columns = self.columns(tables[0])
-        assert columns["run"] == ["a", "b", "c", "median", "mean ± deviation", "worst", "n"]
+        assert columns["run"] == ["a", "b", "c", "median", "mean ± deviation", "worst", "n", "at chance"]
         assert columns["seed"][:3] == ["0", "1", "2"]
         # Deviations from 0.95 are -0.05, 0.01 and 0.04: √(0.0042 / 2) = 0.0458.
-        accuracy = ["0.900", "0.960", "0.990", "0.960", "0.950 ± 0.046", "0.900", "3"]
-        assert columns["c1 accuracy"] == accuracy
+        accuracy = ["0.900", "0.960", "0.990", "0.960", "0.950 ± 0.046", "0.900", "3", "0.100"]
+        assert columns["c1 accuracy ↑"] == accuracy
         # One has no distance; the largest is the worst. Deviations are ±0.75: √(2 · 0.5625) = 1.061.
-        distance = ["3.000", "1.500", "-", "2.250", "2.250 ± 1.061", "3.000", "2"]
-        assert self.columns(tables[2])["Fréchet digit distance"] == distance
-        assert self.columns(tables[1])["c1, fresh Q"][:3] == ["2.000"] * 3
+        distance = ["3.000", "1.500", "-", "2.250", "2.250 ± 1.061", "3.000", "2", "-"]
+        assert self.columns(tables[2])["Fréchet digit distance ↓"] == distance
+        assert self.columns(tables[1])["c1 fresh Q ↑"][:3] == ["2.000"] * 3
 
     def test_what_the_continuous_codes_hold_is_a_table_of_its_own(self):
         runs = [made_up(name, 0.9, 3.0) for name in ("a", "b")]
@@ -146,14 +140,21 @@ class TestReport:
             run["infogan"]["factors"] = made_up_factors(slant)
         table = next(table for table in report_tables(runs, bar=0.95) if table.title == "InfoGAN, continuous codes")
         columns = self.columns(table)
-        assert columns["slant |r|"][:4] == ["0.750", "0.250", "0.500", "0.500 ± 0.354"]
+        assert columns["slant |r| ↑"][:4] == ["0.750", "0.250", "0.500", "0.500 ± 0.354"]
+
+    def test_runs_with_other_codes_share_a_table(self):
+        more = made_up("more", 0.9, 1.0)
+        more["infogan"]["clustering"]["c2"] = more["infogan"]["clustering"]["c1"]
+        more["infogan"]["mutual_information"]["c2"] = more["infogan"]["mutual_information"]["c1"]
+        table = report_tables([self.THREE[0], more], bar=0.95)[0]
+        assert self.columns(table)["c2 NMI ↑"] == ["-", "0.500", "0.500", "0.500 ± -", "0.500", "1", "0.000"]
 
     def test_the_bar_itself_counts_as_reached(self):
-        assert report_tables(self.THREE, bar=0.96)[0].title.startswith("InfoGAN, clustering: 2 of 3")
+        assert report_tables(self.THREE, bar=0.96)[0].title.startswith("InfoGAN, clustering of the test images: 2 of 3")
 
     def test_one_run_has_no_deviation(self):
         table = report_tables(self.THREE[:1], bar=0.95)[0]
-        assert self.columns(table)["c1 accuracy"] == ["0.900", "0.900", "0.900 ± -", "0.900", "1"]
+        assert self.columns(table)["c1 accuracy ↑"] == ["0.900", "0.900", "0.900 ± -", "0.900", "1", "0.100"]
 
     def test_runs_without_a_vanilla_gan_are_not_counted_in_its_table(self):
         alone = {key: value for key, value in self.THREE[0].items() if key != "vanilla"}
@@ -174,7 +175,7 @@ class TestReport:
         assert set(lines[3]) == set("| -:")
 
     def test_a_bar_in_a_name_is_no_column_in_markdown(self):
-        table = report.Table("of |r|", ["run", "slant |r|"], [["a", "0.5"]])
+        table = Table("of |r|", ["run", "slant |r|"], [["a", "0.5"]])
         assert table.markdown().splitlines()[2:] == [r"| run | slant \|r\| |", "| --- | ---: |", "| a | 0.5 |"]
 
     def test_what_differs_between_runs_is_said(self):
@@ -190,9 +191,16 @@ class TestReport:
 class TestEvaluation:
     def test_it_says_what_was_scored_and_how(self, evaluation, trained):
         # The 500 digits that were kept out of training, since no other test images are at hand.
-        assert evaluation["scored"] == {"dataset": "mnist5k", "n_test_images": 500, "n_samples": 100, "seed": 0}
+        assert evaluation["scored"] == {
+            "dataset": "mnist5k",
+            "class_names": list("0123456789"),
+            "measurable": ["digits"],
+            "n_test_images": 500,
+            "n_samples": 100,
+            "seed": 0,
+        }
         assert (evaluation["run"], evaluation["step"]) == ("tiny", 6)
-        config = {**trained.read_config(), "name": "tiny"}
+        config = {**trained.read_config().to_dict(), "name": "tiny"}
         assert config.pop("data_dir")  # of this machine alone
         assert evaluation["config"] == config
         assert evaluation["fresh_q"]["n_images"] == 128
@@ -212,7 +220,7 @@ class TestEvaluation:
     def test_it_repeats_itself_and_only_reads_the_checkpoint(self, evaluation, trained, tmp_path):
         path = trained.latest_checkpoint()
         before = hashlib.sha256(path.read_bytes()).digest(), path.stat().st_mtime_ns
-        again = evaluate_checkpoint(path, tmp_path, torch.device("cpu"), seed=0, n_samples=100, fresh_q=TINY_Q)
+        again = evaluate(path, tmp_path, "cpu", seed=0, n_samples=100, fresh_q=TINY_Q)
         assert (hashlib.sha256(path.read_bytes()).digest(), path.stat().st_mtime_ns) == before
         assert {**again, "environment": None} == {**evaluation, "environment": None}
 
@@ -223,13 +231,13 @@ class TestEvaluation:
 
         torch.jit.script(Brightness()).save(tmp_path / "network.pt")
         path, network = trained.latest_checkpoint(), tmp_path / "network.pt"
-        found = evaluate_checkpoint(
-            path, tmp_path, torch.device("cpu"), n_samples=100, fresh_q=TINY_Q, inception=network
-        )
+        found = evaluate(path, tmp_path, "cpu", n_samples=100, fresh_q=TINY_Q, inception=network)
         for model in ("infogan", "vanilla"):
             assert found[model]["inception"]["fid"] > 1  # after six steps samples are grey
             assert found[model]["inception"]["n"] == 100
-        assert "Inception FID and KID, 100 samples against 100 test images" in describe_evaluation(found)
+        (fid, kid, deviation) = (found["infogan"]["inception"][key] for key in ("fid", "kid", "kid_deviation"))
+        row = ["InfoGAN", f"{fid:.2f}", f"{kid:.4f}", "±", f"{deviation:.4f}"]
+        assert row in [line.split() for line in describe_evaluation(found).splitlines()]
 
     def test_it_is_read_back_as_it_was_saved(self, evaluation, trained):
         path = evaluation_path(trained.latest_checkpoint())
@@ -253,8 +261,8 @@ class TestEvaluation:
         names = {}
         # After six steps not every digit has a category.
         digit = next(k for k in evaluation["infogan"]["clustering"]["c1"]["code_to_digit"] if k is not None)
-        example = EXAMPLES[0].replace("runs/NAME", "runs/tiny").replace("index(3)", f"index({digit})")
-        exec(compile(example, "README.md", "exec"), names)
+        example = TRAINED_RUN_EXAMPLE.replace("runs/NAME", "runs/tiny").replace("index(3)", f"index({digit})")
+        exec(compile(example, "docs/library.md", "exec"), names)
         (trained.folder / "evaluation.json").unlink()
         assert names["threes"].shape == (5, 1, 28, 28)
         assert {names["digit_of"][k] for k in names["c"][:, :10].argmax(dim=1)} == {digit}
@@ -269,12 +277,12 @@ class TestEvaluation:
             asked.append((name, data_dir))
             raise UserError("that is all")
 
-        monkeypatch.setattr(report, "load_scored_dataset", load)
+        monkeypatch.setattr(scoring, "load_scored_dataset", load)
         state = load_checkpoint(trained.latest_checkpoint())
         for saved, given in ((tmp_path, None), (tmp_path / "gone", None), (tmp_path, "elsewhere")):
             torch.save({**state, "config": {**state["config"], "data_dir": str(saved)}}, tmp_path / "model.pt")
             with pytest.raises(UserError, match="that is all"):
-                evaluate_checkpoint(tmp_path / "model.pt", given, torch.device("cpu"))
+                evaluate(tmp_path / "model.pt", given, "cpu")
         assert asked == [("mnist5k", str(tmp_path)), ("mnist5k", "data"), ("mnist5k", "elsewhere")]
 
     def test_a_checkpoint_of_no_run_has_its_evaluation_beside_it(self, trained, tmp_path):
@@ -284,15 +292,13 @@ class TestEvaluation:
 
     def test_images_that_are_no_digits_are_scored_without_the_parts_on_digits(self, trained, digits, monkeypatch):
         clothes = type(digits)("fashion", digits.images, digits.labels, digits.test_images, digits.test_labels)
-        monkeypatch.setattr(report, "load_scored_dataset", lambda name, data_dir: clothes)
+        monkeypatch.setattr(scoring, "load_scored_dataset", lambda name, data_dir: clothes)
         path = trained.latest_checkpoint()
-        found = evaluate_checkpoint(path, "unused", torch.device("cpu"), n_samples=100, fresh_q=TINY_Q)
+        found = evaluate(path, "unused", "cpu", n_samples=100, fresh_q=TINY_Q)
         for model in ("infogan", "vanilla"):
             assert found[model].keys() == {"averaged_generator", "mutual_information", "clustering"}
         assert found["classifier_sha256"] is None
-        assert "skipped: factors and image quality: they are of digits, and fashion is not" in describe_evaluation(
-            found
-        )
+        assert "image quality by the digit classifier: need digits, not fashion" in describe_evaluation(found)
 
     def test_the_full_test_set_is_scored_where_it_is_at_hand(self, data_dir, tmp_path):
         assert len(load_scored_dataset("mnist5k", data_dir).test_images) == 10_000
@@ -308,7 +314,7 @@ class TestEvaluation:
         assert f"{quality['frechet_digit_distance_floor']:.3f}" in shown
         low, high = evaluation["infogan"]["mutual_information"]["c2"]["fresh_q"]["interval_95"]
         assert f"[{low:.3f}, {high:.3f}]" in shown
-        assert "samples of InfoGAN: by the average of G's weights" in shown
+        assert "samples of InfoGAN: by the EMA of G" in shown
 
 
 class TestBaselineNets:
@@ -339,7 +345,7 @@ class TestPictures:
             confusion[naming] = counts
             matched = np.argsort(naming).tolist()
             clustering = {"confusion": confusion.tolist(), "code_to_digit": matched, "accuracy": 0.9}
-            return auxiliary.confusion_figure({"c1": clustering}, "title")
+            return figures.confusion_figure({"c1": clustering}, "title")
 
         plain, renamed = drawn(np.arange(10)), drawn(naming)
         # All but the names of the rows, on the left.
@@ -348,7 +354,7 @@ class TestPictures:
 
     def test_opposite_correlations_have_opposite_colours(self):
         table = {"test images": {"c2": [1.0, -1.0, None, 0.0]}}
-        picture = auxiliary.factors_figure(table, ["a", "b", "c", "d"], "title").astype(int)
+        picture = figures.factors_figure(table, ["a", "b", "c", "d"], "title").astype(int)
         red, blue = picture[..., 0], picture[..., 2]
         middle = picture.shape[1] // 2
         assert (red - blue)[:, :middle].max() > 60
@@ -392,7 +398,7 @@ class TestScript:
 
     def test_the_newest_run_is_evaluated_and_reported(self, script_here, trained, tmp_path, monkeypatch):
         out_dir = trained.out_dir
-        monkeypatch.setattr(report, "FreshQ", lambda: TINY_Q)
+        monkeypatch.setattr(scoring, "FreshQ", lambda: TINY_Q)
         flags = ("--out-dir", out_dir, "--data-dir", tmp_path, "--n-samples", 100, "--device", "cpu")
         code, out, _ = script_here("evaluate.py", *flags)
         assert code == 0
@@ -404,7 +410,7 @@ class TestScript:
 
         code, out, _ = script_here("evaluate.py", "--report", trained.folder, "--markdown", tmp_path / "report.md")
         assert code == 0
-        assert "InfoGAN, clustering: 0 of 1 runs reached c1 accuracy 0.95" in out
+        assert "InfoGAN, clustering of the test images: 0 of 1 runs reached c1 accuracy 0.95" in out
         accuracy = f"{evaluation['infogan']['clustering']['c1']['accuracy']:.3f}"
         assert f"| tiny | 0 | 6 | {accuracy} |" in (tmp_path / "report.md").read_text()
 

@@ -17,7 +17,7 @@ import torch
 from conftest import ROOT, small_config
 
 from infogan import TrainConfig, Trainer
-from infogan.data import datasets
+from infogan.data import idx
 from infogan.training.run import Run
 
 SMALL = ("--dataset", "mnist5k", "--width", 4, "--batch-size", 50, "--device", "cpu")
@@ -97,8 +97,8 @@ def test_a_checkpoint_that_is_none_is_refused(script, tmp_path):
 @pytest.fixture(scope="module")
 def trained(digits, tmp_path_factory):
     """A run on disk whose newest checkpoint is that of untrained nets: enough to be drawn."""
-    config = small_config(tmp_path_factory.mktemp("trained"), name="drawn")
-    run = Run.create(config, "mnist5k")
+    config = small_config(name="drawn")
+    run = Run.create(config, tmp_path_factory.mktemp("trained"))
     run.save_checkpoint({"name": run.name, **Trainer(config, digits.images).state_dict()})
     return run
 
@@ -143,7 +143,7 @@ def test_a_code_that_the_run_does_not_have_is_refused(script, trained, flags, me
 
 
 def test_a_damaged_data_file_is_one_line(script, tmp_path):
-    for name in datasets._IDX_FILES["mnist"][1]:
+    for name in idx._IDX_FILES["mnist"][1]:
         (tmp_path / name).write_bytes(b"not MNIST")
     line = only_line(script("train.py", "--data-dir", tmp_path, "--out-dir", tmp_path))
     assert "train-images-idx3-ubyte is truncated, altered or of another data set" in line
@@ -262,7 +262,7 @@ def test_the_time_to_a_quality_never_reached_is_none(benchmark, small):
 @pytest.mark.slow
 def test_the_benchmark_prints_its_table_and_writes_its_measures(script, tmp_path):
     file, markdown = tmp_path / "benchmark.json", tmp_path / "benchmark.md"
-    flags = ("--preset", "fast", "--dataset", "mnist5k", "--device", "cpu", "--rounds", 1, "--steps", 1)
+    flags = ("--preset", "digits", "--dataset", "mnist5k", "--device", "cpu", "--rounds", 1, "--steps", 1)
     done = script("benchmark.py", *flags, "--json", file, "--markdown", markdown)
     assert done.returncode == 0, done.stderr
     speed = json.loads(file.read_text())["speed"]

@@ -89,13 +89,13 @@ class LatentSpec:
     """The codes c1, c2, ..., the noise beside them, and how Q models a continuous code.
 
     Attributes:
-        codes: in order; their columns of c follow each other.
-        noise_dim: entries of z.
-        noise: the prior of each entry of z: `normal` N(0, 1), or `uniform` U(-1, 1).
-        q_std: the fixed standard deviation of Q(c|x) for a continuous code; None has Q learn it per image.
+        codes: In order; their columns of c follow each other.
+        noise_dim: Entries of z.
+        noise: The prior of each entry of z: `normal` N(0, 1), or `uniform` U(-1, 1).
+        q_std: The fixed standard deviation of Q(c|x) for a continuous code; None has Q learn it per image.
 
     Raises:
-        UserError: no code, no noise, or a deviation that is not positive.
+        UserError: No code, no noise, or a deviation that is not positive.
     """
 
     codes: tuple[Code, ...]
@@ -186,7 +186,7 @@ class LatentSpec:
         """Returns the position of the code called `name`, as in `"c2"`; an error names `argument`.
 
         Raises:
-            UserError: the spec has no such code.
+            UserError: The spec has no such code.
         """
         if name not in self.names:
             raise UserError(f"{argument}: expected one of {', '.join(self.names)}, got {name!r}")

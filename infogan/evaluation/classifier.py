@@ -1,7 +1,7 @@
-"""A small digit classifier: the judge of samples, and the space of the Fréchet digit distance.
+"""A small digit classifier: what samples are read with, and the space of the Fréchet digit distance.
 
 It is trained once by `scripts/train_classifier.py` on the 60,000 training digits of MNIST, frozen, and
-shipped as package data. Its labels are used to judge samples, never to train an InfoGAN.
+shipped as package data. Its labels are used to score samples, never to train an InfoGAN.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from infogan.data.augment import AffineRange, random_affines, warp
-from infogan.data.datasets import to_unit_range
+from infogan.data.batches import to_unit_range
 from infogan.system.errors import NonFiniteLossError, UserError
-from infogan.training.run import write_atomically
+from infogan.system.files import write_atomically
 
 N_DIGITS = 10
-AUGMENTATION = AffineRange(rotate_degrees=10, scale=0.1, shear=0.15, shift=2 / 28)
+AUGMENTATION = AffineRange(rotation_degrees=10, scale=0.1, shear=0.15, translation=2 / 28)
 FEATURE_DIM = 64
 IMAGE_SIZE_PX = 28
 
@@ -73,11 +73,8 @@ class DigitClassifier(nn.Module):
         This is the space of the "Fréchet digit distance" and of precision, recall, density and coverage. A
         distance measured here is not an Inception FID and is never called one.
 
-        Raises:
-            UserError: If an image is not 1x28x28.
         """
-        if x.shape[1:] != (1, IMAGE_SIZE_PX, IMAGE_SIZE_PX):
-            raise UserError(f"x must be (n, 1, 28, 28), got {tuple(x.shape)}")
+        assert x.shape[1:] == (1, IMAGE_SIZE_PX, IMAGE_SIZE_PX), f"x must be (n, 1, 28, 28), got {tuple(x.shape)}"
         return self.trunk(x)
 
     def logits(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 10"]:
@@ -141,12 +138,8 @@ def classifier_accuracy(
         images: uint8 0..255, on any device.
         labels: The true digits, 0..9.
         batch_size: Images per forward pass; has no effect on the result.
-
-    Raises:
-        UserError: If there are no images.
     """
-    if len(images) == 0:
-        raise UserError("images must hold at least one image, got 0")
+    assert len(images) > 0, "images must hold at least one image, got 0"
     device = next(classifier.parameters()).device
     hits = sum(
         int((classifier.logits(to_unit_range(x.to(device))).argmax(1) == y.to(device)).sum())
@@ -199,14 +192,11 @@ def train_digit_classifier(
         on_epoch: Called after each epoch, to show it.
 
     Raises:
-        UserError: If there are fewer images than a batch, or epochs is below 1.
         NonFiniteLossError: If the loss of an epoch is not finite.
     """
-    if epochs < 1:
-        raise UserError(f"epochs must be 1 or more, got {epochs}")
+    assert epochs > 0, f"epochs must be 1 or more, got {epochs}"
     n_batches = len(images) // batch_size
-    if n_batches == 0:
-        raise UserError(f"images must hold at least one batch of {batch_size}, got {len(images)}")
+    assert n_batches > 0, f"images must hold at least one batch of {batch_size}, got {len(images)}"
     device = next(classifier.parameters()).device
     images, labels = images.to(device), labels.to(device).long()
     generator = torch.Generator().manual_seed(seed)

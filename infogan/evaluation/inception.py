@@ -8,6 +8,7 @@ package. The distances are torchmetrics'.
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from infogan.evaluation.registry import register_metric
+from infogan.evaluation.subject import INCEPTION, Subject, once
 from infogan.system.errors import UserError
 from infogan.system.runtime import seeded
 
@@ -31,11 +34,11 @@ class InceptionReference:
     """The network, and what it makes of real images: what samples are compared with.
 
     Attributes:
-        net: the network.
-        file: where it came from.
-        sha256: of that file.
-        device: where it works.
-        real: features of real images, in random order.
+        net: The network.
+        file: Where it came from.
+        sha256: Of that file.
+        device: Where it works.
+        real: Features of real images, in random order.
     """
 
     net: torch.jit.ScriptModule
@@ -51,12 +54,12 @@ def measure_inception_reference(
     """Loads the network and returns what it makes of real images.
 
     Args:
-        file: the TorchScript file; it is executed, so trust where it comes from.
-        real: real images, in random order.
-        device: where the network works.
+        file: The TorchScript file; it is executed, so trust where it comes from.
+        real: Real images, in random order.
+        device: Where the network works.
 
     Raises:
-        UserError: torchmetrics or the network is missing, or it is not such a file; images of other channels.
+        UserError: Torchmetrics or the network is missing, or it is not such a file; images of other channels.
     """
     _torchmetrics()  # missing, it is to be noticed before minutes of work
     file = Path(file)
@@ -83,16 +86,15 @@ def inception_scores(
     are repeated to three channels.
 
     Args:
-        samples: of G.
-        reference: the network and its real images.
-        seed: of KID's subsets; no global random state is changed.
+        samples: Of G, two or more.
+        reference: The network and its real images.
+        seed: Of KID's subsets; no global random state is changed.
 
     Raises:
-        UserError: fewer than two images, or images that the network does not take.
+        UserError: Images that the network does not take.
     """
     n = min(len(reference.real), len(samples))
-    if n < LEAST_IMAGES:
-        raise UserError(f"--inception: expected at least {LEAST_IMAGES} images, got {n}")
+    assert n >= LEAST_IMAGES, f"expected at least {LEAST_IMAGES} images, got {n}"
     features = [reference.real[:n], _features(reference.net, samples[:n], reference.device, reference.file)]
     given = _Given(features[0].shape[1])
     frechet_distance, kernel_distance = _torchmetrics()
@@ -105,12 +107,44 @@ def inception_scores(
                 metric.update(values, real=is_real)
         kid_mean, kid_deviation = kid.compute()
     return {
-        "fid": fid.compute().item(),
+        "fid": max(fid.compute().item(), 0.0),  # rounding may leave it below
         "kid": kid_mean.item(),
         "kid_deviation": kid_deviation.item(),
         "n": n,
         "network_sha256": reference.sha256,
     }
+
+
+@once
+def _inception(subject: Subject) -> dict[str, Any]:
+    assert subject.inception is not None
+    return inception_scores(subject.samples.images, subject.inception, subject.seed)
+
+
+def _register(label: str, low: float, **details: Any) -> Any:
+    return register_metric(
+        label=label,
+        table="Inception FID and KID",
+        place=("inception",),
+        key=label.lower(),
+        range=(low, math.inf),
+        at_chance=None,
+        higher_is_better=False,
+        needs={INCEPTION},
+        **details,
+    )
+
+
+@_register("FID", low=0, digits=2)
+def fid(subject: Subject) -> dict[str, Any]:
+    """Returns the Fréchet distance in the network's features, with KID; see `inception_scores`."""
+    return _inception(subject)
+
+
+@_register("KID", low=-math.inf, digits=4, spread="kid_deviation")
+def kid(subject: Subject) -> dict[str, Any]:
+    """Returns the kernel distance in the network's features, with FID; see `inception_scores`."""
+    return _inception(subject)
 
 
 def _torchmetrics() -> tuple[Any, Any]:

@@ -15,8 +15,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Num, UInt8
 from scipy import ndimage
 
-from infogan.system.errors import UserError
-
 ATTRIBUTES = ("area", "length", "thickness", "slant", "width", "height")
 ATTRIBUTE_UNITS = ("px²", "px", "px", "rad", "px", "px")
 
@@ -49,19 +47,14 @@ def measure_digits(images: Num[np.ndarray, "n h w"]) -> Float[np.ndarray, "n 6"]
         float64; a row of NaN for an image that is of a single grey level once enlarged (blank, or with a
         difference too faint to survive the smoothing), and so has no outline.
 
-    Raises:
-        UserError: If the images are not uint8, or a side is shorter than 2 pixels.
-
     Source: Castro et al. 2019 and its released measurements. What reproduces those measurements is the
         Catmull-Rom kernel (the spline of today's scikit-image gives the first digit 0.1% less area and 4%
         less length), and ties between skeleton pixels broken by NumPy's legacy generator, seeded with 0 for
         every image. Deviation: NaN for a blank image, where theirs divides by zero.
     """
     n, h, w = images.shape
-    if images.dtype != np.uint8:
-        raise UserError(f"images must be uint8, got {images.dtype}")
-    if min(h, w) < 2:
-        raise UserError(f"images must have sides of 2 pixels or more, got {h}x{w}")
+    assert images.dtype == np.uint8, f"images must be uint8, got {images.dtype}"
+    assert min(h, w) > 1, f"images must have sides of 2 pixels or more, got {h}x{w}"
     attributes = np.full((n, len(ATTRIBUTES)), np.nan)
     for start in range(0, n, _CHUNK):
         grey = _enlarge(images[start : start + _CHUNK])
@@ -133,7 +126,7 @@ def _enlarge(images: UInt8[np.ndarray, "n h w"]) -> UInt8[np.ndarray, "n H W"]:
 
 @cache
 def _keep_table() -> Bool[np.ndarray, " 512"]:
-    """Return, for each 3x3 pattern, whether the skeleton keeps its centre.
+    """Returns, for each 3x3 pattern, whether the skeleton keeps its centre.
 
     It does where taking the centre away changes the number of 8-connected parts, or where there are fewer
     than three pixels. Bit 3 r + c of the index is the pixel in row r and column c.

@@ -1,1 +1,70 @@
-"""What the paper does not have, a file each."""
+"""What the paper does not have, a file each; the step sums their terms and knows none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from infogan.config.train_config import TrainConfig
+from infogan.data.batches import UpdateBatch
+from infogan.extensions.base import Extension
+from infogan.extensions.class_conditional import ClassConditionalD
+from infogan.extensions.consistency import Consistency
+from infogan.extensions.equivariance import Equivariance
+from infogan.losses import Term, Terms
+from infogan.system.errors import UserError
+
+# In the order in which their terms are summed.
+EXTENSIONS: list[type[Extension]] = [Consistency, ClassConditionalD, Equivariance]
+
+TermFunction = Callable[[UpdateBatch], Float[Tensor, ""]]
+TERMS: dict[str, tuple[TermFunction, Literal["d", "g"]]] = {}
+
+
+def register_term(name: str, update: Literal["d", "g"] = "d") -> Callable[[TermFunction], TermFunction]:
+    """Returns a decorator that adds a loss term; `TrainConfig(terms="name=0.1")` gives it a weight in a run.
+
+    Args:
+        name: What the term is called in `terms`, and in metrics.jsonl.
+        update: The update that minimises it: D's (of trunk, d_head and q_head) or G's.
+    """
+
+    def register(function: TermFunction) -> TermFunction:
+        TERMS[name] = function, update
+        return function
+
+    return register
+
+
+class RegisteredTerms(Extension):
+    """The terms that the configuration gives a weight, by the functions registered under their names."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        if unknown := [name for name in config.term_weights if name not in TERMS]:
+            known = ", ".join(TERMS) or "none"
+            raise UserError(f"--terms: expected terms that are registered ({known}), got {', '.join(unknown)}")
+
+    @classmethod
+    def applies(cls, config: TrainConfig) -> bool:
+        return bool(config.terms)
+
+    def d_terms(self, batch: UpdateBatch) -> Terms:
+        return self._terms("d", batch)
+
+    def g_terms(self, batch: UpdateBatch) -> Terms:
+        return self._terms("g", batch)
+
+    def _terms(self, update: str, batch: UpdateBatch) -> Terms:
+        weights = self.config.term_weights
+        return {
+            name: Term(weight, TERMS[name][0](batch)) for name, weight in weights.items() if TERMS[name][1] == update
+        }
+
+
+def active_extensions(config: TrainConfig) -> list[Extension]:
+    """Returns the extensions that a run asks for."""
+    return [extension(config) for extension in (*EXTENSIONS, RegisteredTerms) if extension.applies(config)]

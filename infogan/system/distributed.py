@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -53,7 +53,7 @@ def joined(device: torch.device) -> Iterator[None]:
     """Joins the other ranks, if torchrun started this process as one of several, until the end of the block.
 
     Args:
-        device: this rank's; NCCL connects CUDA devices, gloo the CPU.
+        device: This rank's; NCCL connects CUDA devices, gloo the CPU.
     """
     if launcher() is None or int(os.environ["WORLD_SIZE"]) == 1:
         yield
@@ -102,7 +102,7 @@ def from_first(make: Callable[[], T]) -> T:
     """Returns what `make` returns on rank 0, on every rank; it must survive pickling.
 
     Raises:
-        UserError: on rank 0, if `make` raised it there; the other ranks then exit without a word, with code 2.
+        UserError: On rank 0, if `make` raised it there; the other ranks then exit without a word, with code 2.
     """
     if n_ranks() == 1:
         return make()
@@ -126,7 +126,7 @@ def check_batch_size(batch_size: int) -> None:
     """Checks that a batch can be shared evenly, with enough for BatchNorm.
 
     Raises:
-        UserError: it cannot.
+        UserError: It cannot.
     """
     n = n_ranks()
     if batch_size % n or batch_size < 2 * n:
@@ -159,25 +159,16 @@ def any_rank(flag: bool) -> bool:
     return bool(flags)
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over ranks; the gradient of a rank's part is the sum of what all ranks' results are worth."""
+def _sum_over_ranks(part: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Returns the sum of a tensor over the ranks, which can be differentiated."""
+    from torch.distributed.nn.functional import all_reduce  # here, since some builds of torch do not have it
 
-    @staticmethod
-    def forward(ctx: Any, part: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        total = part.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone()
-        dist.all_reduce(total)
-        return total
+    return all_reduce(part)
 
 
 def mean_over_ranks(part: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Returns the mean of a tensor over the ranks; unlike `average` it can be differentiated."""
-    return part if n_ranks() == 1 else _Sum.apply(part) / n_ranks()
+    return part if n_ranks() == 1 else _sum_over_ranks(part) / n_ranks()
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -198,9 +189,9 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         axes = [axis for axis in range(input.ndim) if axis != 1]
         shape = [1, -1] + [1] * (input.ndim - 2)
         n = input.numel() // input.shape[1] * n_ranks()
-        mean = _Sum.apply(input.sum(axes)) / n
+        mean = _sum_over_ranks(input.sum(axes)) / n
         centred = input - mean.view(shape)
-        variance = _Sum.apply(centred.square().sum(axes)) / n
+        variance = _sum_over_ranks(centred.square().sum(axes)) / n
         self._track(mean.detach(), variance.detach() * n / (n - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale.view(shape) + self.bias.view(shape)).to(dtype)

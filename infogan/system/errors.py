@@ -14,6 +14,11 @@ class NonFiniteLossError(ArithmeticError):
     """A loss was NaN or infinite; the update that it would have made was not done."""
 
 
+def one_line(error: BaseException) -> str:
+    """Returns an error's message in one line, or what it is called where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def run_script(main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and exits with what it returns.
 

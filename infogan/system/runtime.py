@@ -23,7 +23,7 @@ def resolve_device(name: str) -> torch.device:
     Of several ranks on one machine, each gets a CUDA device of its own, whichever number `name` has.
 
     Raises:
-        UserError: no such device, or not on this machine.
+        UserError: No such device, or not on this machine.
     """
     n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
@@ -42,8 +42,8 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(name: Literal["auto", "float32", "bfloat16"], device: torch.device) -> str:
     """Returns the precision that `name` means on a device.
 
-    `auto` is bfloat16 on a CPU with instructions for its products (AVX-512 BF16, AMX): others are slower with it than
-    with float32. On CUDA it is float32: there, nobody has measured yet what bfloat16 does to training.
+    `auto` is bfloat16 on a CPU with instructions for its matrix multiplications (AVX-512 BF16, AMX): others are slower
+    with it than with float32. On CUDA it is float32: there, nobody has measured yet what bfloat16 does to training.
     """
     if name != "auto":
         return name
@@ -59,7 +59,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 def make_deterministic() -> None:
     """Has every later operation give the same bits again, on CUDA too, and float32 be float32 there."""
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False  # convolutions are rounded to 10 bits otherwise; products are not
+    torch.backends.cudnn.allow_tf32 = False  # convolutions alone are rounded to 10 bits otherwise
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory that was never written; filling it would only cost time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
@@ -78,7 +78,7 @@ def _keep_freed_memory() -> None:
     """Has glibc hand out freed memory again rather than give it back to the system.
 
     A step allocates the same large gradients as the one before it. Pages fresh from the system fault one by
-    one, which on a virtual machine takes longer than the products that fill them.
+    one, which on a virtual machine takes longer than the matrix multiplications that fill them.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # no glibc: macOS, Windows, musl
         mallopt = ctypes.CDLL(None).mallopt
@@ -93,9 +93,9 @@ _default_precision: str | None = None  # what `_multiply_with_onednn` found, whi
 
 
 def _multiply_with_onednn() -> None:
-    """Has matrix products use oneDNN where that keeps float32's precision, rather than torch's default library.
+    """Has matrix multiplications use oneDNN where that keeps float32's precision, rather than torch's default library.
 
-    The default one is slower on processors that its maker did not make. torch uses oneDNN for products at
+    The default one is slower on processors that its maker did not make. torch uses oneDNN for them at
     "medium" precision, which oneDNN computes in float32 all the same unless the processor has matrix units
     for less (AMX); so the precision is measured, and the setting kept only if nothing is lost.
     """
@@ -111,7 +111,7 @@ def _multiply_with_onednn() -> None:
 
 
 def _multiply_by_default() -> None:
-    """Takes `_multiply_with_onednn` back: on CUDA its setting would round products to TF32."""
+    """Takes `_multiply_with_onednn` back: on CUDA its setting would round them to TF32."""
     global _default_precision
     if _default_precision is not None:
         torch.set_float32_matmul_precision(_default_precision)

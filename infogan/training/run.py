@@ -11,26 +11,21 @@ any moment, with a full disk too, there is one that loads.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
-import pickle
-import platform
 import re
-import subprocess
-import sys
-import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
 import torch
 
-from infogan.config.train_config import MAY_CHANGE, TrainConfig, flag_of
-from infogan.system.distributed import launcher, n_ranks
+from infogan.config.train_config import TrainConfig
 from infogan.system.errors import UserError
+from infogan.system.files import write_atomically
+from infogan.training.environment import environment, read_sessions
 
 CHECKPOINT_FORMAT = "infogan-checkpoint-1"
 N_CHECKPOINTS_KEPT = 2
@@ -40,8 +35,8 @@ class Run:
     """The three folders of one run.
 
     Args:
-        out_dir: the root of `runs/`, `samples/` and `track_loss/`.
-        name: the run's folder in each.
+        out_dir: The root of `runs/`, `samples/` and `track_loss/`.
+        name: The run's folder in each.
     """
 
     def __init__(self, out_dir: Path, name: str) -> None:
@@ -53,15 +48,19 @@ class Run:
         self.track_loss = out_dir / "track_loss" / name
 
     @classmethod
-    def create(cls, config: TrainConfig, dataset_name: str) -> Run:
+    def create(cls, config: TrainConfig, out_dir: str | Path = ".") -> Run:
         """Returns a new run: its folders, config.json and environment.json are written.
 
         A name that the user chose must be free; the default one is numbered until it is.
 
+        Args:
+            config: The run; its data set is the one that was really loaded.
+            out_dir: The root of `runs/`, `samples/` and `track_loss/`.
+
         Raises:
-            UserError: the name is taken, or a folder cannot be written.
+            UserError: The name is taken, or a folder cannot be written.
         """
-        out_dir = Path(config.out_dir)
+        out_dir = Path(out_dir)
         if config.name is not None:
             run = cls(out_dir, config.name)
             if not run._claim():
@@ -70,14 +69,13 @@ class Run:
                     f"--resume {run.folder}"
                 )
         else:
-            images = re.sub(r"[^\w+-]+", "-", Path(dataset_name).stem)[:60]  # of a file, what can name a folder
+            images = re.sub(r"[^\w+-]+", "-", Path(config.dataset).stem)[:60]  # of a file, what can name a folder
             what = "-".join(dict.fromkeys((images, config.preset)))  # the preset for Fashion-MNIST has its name
             default = f"{what}-seed{config.seed}"
             names = (default if i == 1 else f"{default}-{i}" for i in itertools.count(1))
             run = next(run for run in (cls(out_dir, name) for name in names) if run._claim())
         run.make_folders()
-        resolved = {**config.to_dict(), "name": run.name, "dataset": dataset_name}
-        run.save_config(resolved)
+        run.save_config(dataclasses.replace(config, name=run.name))
         return run
 
     @classmethod
@@ -85,7 +83,7 @@ class Run:
         """Returns the run whose `runs/<name>` folder this is; an error names `argument`.
 
         Raises:
-            UserError: it is not such a folder.
+            UserError: It is not such a folder.
         """
         path = Path(os.path.abspath(folder))  # noqa: PTH100  a link to a run's folder is not followed
         if not (path / "config.json").is_file() or path.parent.name != "runs":
@@ -105,9 +103,9 @@ class Run:
         """Returns where pictures of a checkpoint belong: under `out_dir` if given, else with its run, or beside it.
 
         Args:
-            checkpoint: the file.
-            name: of its run.
-            out_dir: the root of `samples/`.
+            checkpoint: The file.
+            name: Of its run.
+            out_dir: The root of `samples/`.
         """
         if out_dir is None and (run := cls.of_checkpoint(checkpoint)) is not None:
             return run
@@ -145,7 +143,7 @@ class Run:
         """Makes what is missing of the run's folders, and tries to write to each.
 
         Raises:
-            UserError: one of them cannot be written.
+            UserError: One of them cannot be written.
         """
         for folder in (self.checkpoints, self.samples, self.track_loss):
             self._make_folder(folder)
@@ -154,7 +152,7 @@ class Run:
         """Makes the folder of the run's pictures if it is missing, and returns it.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: It cannot be written.
         """
         self._make_folder(self.samples)
         return self.samples
@@ -168,11 +166,11 @@ class Run:
         except OSError as error:
             raise self._not_writable(error) from error
 
-    def read_config(self) -> dict[str, Any]:
+    def read_config(self) -> TrainConfig:
         """Returns the run's configuration.
 
         Raises:
-            UserError: config.json cannot be read.
+            UserError: Config.json cannot be read.
         """
         path = self.folder / "config.json"
         try:
@@ -181,11 +179,14 @@ class Run:
             raise UserError(f"cannot read {path}: {error}") from error
         if not isinstance(values, dict):
             raise UserError(f"cannot read {path}: it holds no configuration")
-        return values
+        try:
+            return TrainConfig.from_dict(values)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
 
-    def save_config(self, values: dict[str, Any]) -> None:
+    def save_config(self, config: TrainConfig) -> None:
         """Writes config.json, and adds what this process runs on to environment.json, which lists all of them."""
-        self._write_json("config.json", values)
+        self._write_json("config.json", config.to_dict())
         self._write_json("environment.json", [*read_sessions(self.folder), environment()])
 
     def _write_json(self, name: str, values: Any) -> None:
@@ -221,7 +222,7 @@ class Run:
         """Writes `checkpoints/step_<n>.pt` whole or not at all, and then drops all but the newest few.
 
         Raises:
-            UserError: it could not be written; the earlier ones are untouched.
+            UserError: It could not be written; the earlier ones are untouched.
         """
         path = self.checkpoints / f"step_{state['step']}.pt"
         write_atomically(path, lambda file: torch.save({"format": CHECKPOINT_FORMAT, **state}, file))
@@ -233,7 +234,7 @@ class Run:
         """Returns the path of the checkpoint with the most steps.
 
         Raises:
-            UserError: there is none.
+            UserError: There is none.
         """
         if not (paths := self._all_checkpoints()):
             raise UserError(f"expected a checkpoint in {self.checkpoints}, got none")
@@ -252,162 +253,3 @@ def _readable_rows(metrics: str) -> Iterator[dict[str, float]]:
             row = json.loads(line)
             if isinstance(row, dict) and isinstance(row.get("step"), int):
                 yield row
-
-
-def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Returns what a checkpoint holds, with its tensors on `device`, wherever they were saved.
-
-    Nothing in the file is executed: only tensors and plain values are read.
-
-    Raises:
-        UserError: the file cannot be read, is truncated, or is not a checkpoint of this package.
-    """
-    path = Path(path)
-    refusal = (
-        f"{path} is not a checkpoint of this package, or it is truncated or altered; a run keeps the newest "
-        f"{N_CHECKPOINTS_KEPT}, and uses the one before if this one is deleted"
-    )
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
-            intact = archive.testzip() is None
-        state = torch.load(path, map_location=device, weights_only=True) if intact else None
-    except OSError as error:
-        raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
-    except _DAMAGE as error:
-        raise UserError(refusal) from error
-    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
-        raise UserError(refusal)
-    return state
-
-
-# What torch and pickle raise where the bytes make no sense.
-_DAMAGE = (
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    NotImplementedError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
-
-
-def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", argument: str = "--checkpoint") -> Path:
-    """Returns a checkpoint's path: of the file or run given, else of the newest run under `out_dir`.
-
-    An error names `argument`.
-
-    Raises:
-        UserError: there is none.
-    """
-    if run_or_file is not None:
-        given = Path(run_or_file)
-        if not given.exists():
-            raise UserError(
-                f"{argument}: expected a run's folder, as in runs/<name>, or a .pt file, got {str(given)!r}"
-            )
-        return Run.open(given, argument).latest_checkpoint() if given.is_dir() else given
-    files = list((Path(out_dir) / "runs").glob("*/checkpoints/step_*.pt"))
-    if not files:
-        raise UserError(
-            f"{argument}: expected a run or file, or a run under {str(Path(out_dir) / 'runs')!r}, got none; "
-            "python scripts/train.py makes one"
-        )
-    newest = max(files, key=lambda path: path.stat().st_mtime)
-    return Run.open(newest.parent.parent, argument).latest_checkpoint()
-
-
-def check_resumable(saved: dict[str, Any], given: dict[str, Any]) -> None:
-    """Checks that no flag asks for another run than the one saved.
-
-    Args:
-        saved: the run's configuration.
-        given: the flags of the command line, by field.
-
-    Raises:
-        UserError: a list of every difference.
-    """
-    differences = [
-        f"{flag_of(name)} {value} (the run has {saved[name]})"
-        for name, value in given.items()
-        if name in saved and name not in MAY_CHANGE and saved[name] != value
-    ]
-    if differences:
-        raise UserError(f"--resume: a run goes on with its own configuration, got {'; '.join(differences)}")
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object], argument: str = "--out-dir") -> None:
-    """Has `write` fill a file beside `path`, syncs it, and renames it to `path`.
-
-    Raises:
-        UserError: it could not be written; the message names `argument`, and what was there before stays.
-    """
-    beside = path.with_name(path.name + ".partial")
-    try:
-        with beside.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
-        beside.unlink(missing_ok=True)
-        reason = " ".join(str(error).split())
-        raise UserError(f"{argument}: cannot write {path}: {reason}; what was there before is untouched") from error
-    with contextlib.suppress(OSError):  # some file systems sync no folders; the file itself is safe
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened to be synced
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def read_sessions(run_folder: Path) -> list[dict[str, Any]]:
-    """Returns what a run's environment.json lists; empty if there is none, or it is damaged: a run can do without."""
-    try:
-        return json.loads((run_folder / "environment.json").read_text())
-    except (OSError, ValueError):
-        return []
-
-
-def environment() -> dict[str, Any]:
-    """Returns what is needed to repeat a run: versions, machine, commit, command."""
-    return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": sys.argv,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "threads": torch.get_num_threads(),
-        "ranks": n_ranks(),
-        "launcher": launcher(),
-        # A process that does not use CUDA must not take hold of a device for this.
-        "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        if torch.cuda.is_initialized()
-        else [],
-    }
-
-
-def _commit() -> str | None:
-    """Returns the commit of the package's own checkout, marked if it was changed; None outside of one."""
-    if not _git("ls-files", Path(__file__).name):  # a copy may lie in another repository's folder
-        return None
-    return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or None
-
-
-def _git(*command: str) -> str:
-    """Returns what git prints in the package's folder; nothing where it cannot."""
-    try:
-        done = subprocess.run(["git", *command], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()

@@ -1,15 +1,22 @@
-"""Maps worked out by hand, on real digits."""
+"""Augmented views: affine maps worked out by hand, on real digits, and contrasts."""
 
 import math
 
 import pytest
 import torch
 
-from infogan.data.augment import AffineRange, change_contrast, lean_and_widening, random_affines, random_contrasts, warp
-from infogan.data.datasets import to_unit_range
+from infogan.data.augment import (
+    AffineRange,
+    change_contrast,
+    random_affines,
+    random_contrasts,
+    slant_and_widening,
+    warp,
+)
+from infogan.data.batches import to_unit_range
 from infogan.evaluation.morphometrics import measure_digits
 
-NOTHING = AffineRange(rotate_degrees=0, scale=0, shear=0, shift=0)
+NOTHING = AffineRange(rotation_degrees=0, scale=0, shear=0, translation=0)
 
 
 def draw(n=2000, seed=0, **changes):
@@ -26,8 +33,8 @@ def test_a_range_of_nothing_leaves_images_as_they_are(x):
     torch.testing.assert_close(warp(x, draw(len(x))), x, atol=1e-4, rtol=0)
 
 
-def test_a_quarter_turn_and_a_shift_are_those_of_pixels(x):
-    # The map goes from the altered image to the original: (x, y) of the turned one is (-y, x) of the other.
+def test_a_quarter_turn_and_a_translation_are_those_of_pixels(x):
+    # The map goes from the view to the original: (x, y) of the turned one is (-y, x) of the other.
     turn = torch.tensor([[[0.0, -1, 0], [1, 0, 0]]]).expand(len(x), -1, -1)
     torch.testing.assert_close(warp(x, turn), torch.rot90(x, 1, dims=(2, 3)), atol=1e-4, rtol=0)
     two_pixels = torch.tensor([[[1.0, 0, 2 * 2 / 28], [0, 1, 0]]]).expand(len(x), -1, -1)
@@ -41,12 +48,12 @@ def test_a_quarter_turn_and_a_shift_are_those_of_pixels(x):
 @pytest.mark.parametrize(
     ("quantity", "limit", "measure"),
     [
-        ("rotate_degrees", 20.0, lambda a: torch.rad2deg(torch.atan2(a[:, 1, 0], a[:, 0, 0]))),
+        ("rotation_degrees", 20.0, lambda a: torch.rad2deg(torch.atan2(a[:, 1, 0], a[:, 0, 0]))),
         ("scale", 0.1, lambda a: a[:, 0, 0] - 1),
         ("scale", 0.1, lambda a: a[:, 1, 1] - 1),
         ("shear", 0.15, lambda a: a[:, 0, 1]),
-        ("shift", 0.07, lambda a: a[:, 0, 2] / 2),
-        ("shift", 0.07, lambda a: a[:, 1, 2] / 2),
+        ("translation", 0.07, lambda a: a[:, 0, 2] / 2),
+        ("translation", 0.07, lambda a: a[:, 1, 2] / 2),
     ],
 )
 def test_each_quantity_is_uniform_within_its_limit(quantity, limit, measure):
@@ -57,36 +64,36 @@ def test_each_quantity_is_uniform_within_its_limit(quantity, limit, measure):
 
 
 def test_a_rotation_keeps_shape_and_area():
-    affines = draw(rotate_degrees=180.0)[:, :, :2]
+    affines = draw(rotation_degrees=180.0)[:, :, :2]
     torch.testing.assert_close(affines @ affines.transpose(1, 2), torch.eye(2).expand(2000, 2, 2), atol=1e-5, rtol=0)
     assert (torch.linalg.det(affines) > 0).all()
 
 
 def test_quantities_and_images_are_independent():
-    affines = draw(rotate_degrees=20.0, scale=0.1, shear=0.15, shift=0.07)
+    affines = draw(rotation_degrees=20.0, scale=0.1, shear=0.15, translation=0.07)
     rotation = torch.atan2(affines[:, 1, 0], affines[:, 0, 0])
     together = torch.stack([rotation, affines[:, 0, 2], affines[:, 1, 2], rotation.roll(1)])
     assert (torch.corrcoef(together) - torch.eye(4)).abs().max() < 0.08
 
 
 def test_a_seed_fixes_them():
-    assert torch.equal(draw(seed=3, shift=0.1), draw(seed=3, shift=0.1))
-    assert not torch.equal(draw(seed=3, shift=0.1), draw(seed=4, shift=0.1))
+    assert torch.equal(draw(seed=3, translation=0.1), draw(seed=3, translation=0.1))
+    assert not torch.equal(draw(seed=3, translation=0.1), draw(seed=4, translation=0.1))
 
 
 def affine_of(rows, n):
     return torch.tensor([rows]).expand(n, -1, -1)
 
 
-def test_lean_is_the_angle_of_an_upright_line_and_widening_the_log_of_a_level_one():
+def test_slant_is_the_angle_of_an_upright_line_and_widening_the_log_of_a_level_one():
     cos, sin = math.cos(0.3), math.sin(0.3)
-    for rows, lean, widening in [
+    for rows, slant, widening in [
         ([[1.0, 0, 0], [0, 1, 0]], 0.0, 0.0),
         ([[1.0, 0.2, 0.5], [0, 1, -0.5]], math.atan(0.2), 0.0),
         ([[0.8, 0, 0], [0, 1.3, 0]], 0.0, math.log(1 / 0.8)),
         ([[cos, sin, 0], [-sin, cos, 0]], 0.3, 0.0),
     ]:
-        assert lean_and_widening(affine_of(rows, 1))[0].tolist() == pytest.approx([lean, widening], abs=1e-6)
+        assert slant_and_widening(affine_of(rows, 1))[0].tolist() == pytest.approx([slant, widening], abs=1e-6)
 
 
 def test_they_are_what_is_measured_on_real_digits(x):
@@ -97,10 +104,10 @@ def test_they_are_what_is_measured_on_real_digits(x):
     before = measured(affine_of([[1.0, 0, 0], [0, 1, 0]], len(x)))
     sheared = affine_of([[1.0, 0.2, 0], [0, 1, 0]], len(x))
     slant = measured(sheared)[:, 3] - before[:, 3]
-    assert slant.median().item() == pytest.approx(lean_and_widening(sheared)[0, 0].item(), abs=0.03)
+    assert slant.median().item() == pytest.approx(slant_and_widening(sheared)[0, 0].item(), abs=0.03)
     wider = affine_of([[0.8, 0, 0], [0, 1, 0]], len(x))
     width = (measured(wider)[:, 4] / before[:, 4]).log()
-    assert width.median().item() == pytest.approx(lean_and_widening(wider)[0, 1].item(), abs=0.05)
+    assert width.median().item() == pytest.approx(slant_and_widening(wider)[0, 1].item(), abs=0.05)
 
 
 def test_contrast_is_a_power_and_a_factor_of_intensities(x):

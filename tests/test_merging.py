@@ -1,12 +1,12 @@
-"""Groups of classes: where they are known, and against every other grouping of few classes."""
+"""Merging over-clusters: where the groups are known, and against every other merge of few clusters."""
 
 import itertools
 
 import pytest
 import torch
 
-from infogan.extensions.overclusters import group_classes, grouped
-from infogan.losses import information
+from infogan.extensions.information import information
+from infogan.extensions.merging import merge_clusters, merged_joint
 
 
 def same_partition(a, b):
@@ -15,7 +15,7 @@ def same_partition(a, b):
 
 
 def joint_of(partition, within, noise=0.0, seed=0):
-    """Classes of one group go over into each other with probability `within`, of others only by noise."""
+    """Clusters of one group go over into each other with probability `within`, of others only by noise."""
     k = len(partition)
     rng = torch.Generator().manual_seed(seed)
     together = (partition[:, None] == partition[None]).double()
@@ -25,25 +25,25 @@ def joint_of(partition, within, noise=0.0, seed=0):
     return joint / joint.sum()
 
 
-@pytest.mark.parametrize(("n_classes", "n_groups"), [(50, 10), (200, 80)])
+@pytest.mark.parametrize(("n_clusters", "n_groups"), [(50, 10), (200, 80)])
 @pytest.mark.parametrize("noise", [0.0, 0.01])
-def test_classes_that_go_over_into_each_other_are_one_group(n_classes, n_groups, noise):
-    partition = torch.arange(n_classes) % n_groups
-    partition = partition[torch.randperm(n_classes, generator=torch.Generator().manual_seed(1))]
-    groups = group_classes(joint_of(partition, 0.5, noise * 50 / n_classes), n_groups)
+def test_clusters_that_go_over_into_each_other_are_one_group(n_clusters, n_groups, noise):
+    partition = torch.arange(n_clusters) % n_groups
+    partition = partition[torch.randperm(n_clusters, generator=torch.Generator().manual_seed(1))]
+    groups = merge_clusters(joint_of(partition, 0.5, noise * 50 / n_clusters), n_groups)
     assert same_partition(groups, partition)
 
 
-def test_a_class_that_is_never_used_does_no_harm():
+def test_a_cluster_that_is_never_used_does_no_harm():
     partition = torch.arange(12) % 3
     joint = joint_of(partition, 0.4)
     joint[7] = joint[:, 7] = 0
-    groups = group_classes(joint / joint.sum(), 3)
+    groups = merge_clusters(joint / joint.sum(), 3)
     kept = torch.arange(12) != 7
     assert same_partition(groups[kept], partition[kept])
 
 
-def test_few_classes_are_grouped_as_well_as_can_be():
+def test_few_clusters_are_merged_as_well_as_can_be():
     best_found = 0
     for seed in range(10):
         joint = joint_of(torch.tensor([0, 0, 1, 1, 2, 2, 2]), 0.3, noise=0.05, seed=seed)
@@ -53,20 +53,20 @@ def test_few_classes_are_grouped_as_well_as_can_be():
 
         every = [torch.tensor(groups) for groups in itertools.product(range(3), repeat=7)]
         best = max(kept(groups) for groups in every)
-        found = kept(group_classes(joint, 3))
+        found = kept(merge_clusters(joint, 3))
         assert found > 0.95 * best
         best_found += found > best - 1e-9
     assert best_found >= 8  # single moves may end in a lesser optimum
 
 
-def test_as_many_groups_as_classes_are_the_classes():
+def test_as_many_groups_as_clusters_are_the_clusters():
     joint = joint_of(torch.arange(6), 0.0, noise=0.1)
-    assert sorted(group_classes(joint, 6).tolist()) == list(range(6))
+    assert sorted(merge_clusters(joint, 6).tolist()) == list(range(6))
 
 
-def test_the_joint_distribution_of_groups_is_the_sum_over_their_classes():
+def test_the_joint_distribution_of_groups_is_the_sum_over_their_clusters():
     joint = joint_of(torch.arange(5), 0.0, noise=0.3).float()
-    found = grouped(joint, torch.tensor([0, 1, 1, 0, 2]), 4)
+    found = merged_joint(joint, torch.tensor([0, 1, 1, 0, 2]), 4)
     assert found.shape == (4, 4)
     assert found[0, 1].item() == pytest.approx(joint[[0, 0, 3, 3], [1, 2, 1, 2]].sum().item())
     assert found[1, 1].item() == pytest.approx(joint[1:3, 1:3].sum().item())

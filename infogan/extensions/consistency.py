@@ -1,0 +1,113 @@
+"""Consistency: Q's category of a real image should determine that of an augmented view of it.
+
+    maximise  I(k; k')        where  k ~ Q(k | x),  k' ~ Q(k' | t(x)),  x ~ data
+
+The paper's bound is content with any ten groups of images that Q can tell apart; the transformations t are what an
+image may undergo without becoming another kind of image. Over-clusters learn first, and are merged into the categories
+at `merge_step`: see `schedule` and `overclusters`. Source: IIC, Ji et al. 2019, arXiv 1807.06653, equation 3; the
+running averages of the joint distribution are this package's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from infogan.config.train_config import TrainConfig
+from infogan.data.batches import UpdateBatch
+from infogan.extensions.base import Extension
+from infogan.extensions.information import information, joint_assignments, smoothed_information
+from infogan.extensions.overclusters import OverclusteredQ
+from infogan.extensions.schedule import MI_DELAY_STEPS, mi_ramp, mi_ramp_steps
+from infogan.losses import Term, Terms
+from infogan.models import Discriminator, MakeHead
+from infogan.system.distributed import mean_over_ranks
+
+OVERCLUSTER_JOINT_UPDATE = 0.02  # of the joint distributions of over-clusters: an average over some 50 steps
+CATEGORY_JOINT_UPDATE = 0.1  # of those of categories, which are far fewer: over some 10
+
+
+class Consistency(Extension):
+    """Maximises the mutual information between the categories of real images and of their augmented views.
+
+    Attributes:
+        merged: Whether the term is that of the categories; before, it is that of the over-clusters.
+    """
+
+    needs_views = True
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self.merged, self.ramp = True, 1.0
+
+    @classmethod
+    def applies(cls, config: TrainConfig) -> bool:
+        return config.lambda_consistency > 0 and len(config.spec.categorical) > 0
+
+    def heads(self) -> dict[str, MakeHead]:
+        n_overclusters, n_heads = self.config.overclusters, self.config.overcluster_heads
+        return {
+            "q_head": lambda n_features, n_hidden: OverclusteredQ(
+                self.spec, n_features, n_hidden, n_overclusters, n_heads
+            )
+        }
+
+    def attach(self, discriminator: Discriminator) -> None:
+        assert isinstance(discriminator.q_head, OverclusteredQ)
+        self.q_head = discriminator.q_head
+
+    def start_step(self, step: int) -> Iterable[nn.Parameter]:
+        self.merged, self.ramp = step >= self.config.merge_step, mi_ramp(self.config, step)
+        if step != self.config.merge_step:
+            return ()
+        self.q_head.merge()
+        # Adam's averages are of gradients that were 0: its first steps would be several times too long.
+        return self.q_head.categories.parameters()
+
+    def mi_scale(self, position: int) -> float:
+        return self.ramp if position in self.spec.categorical else 1.0
+
+    def d_terms(self, batch: UpdateBatch) -> Terms:
+        terms = self._category_terms(batch) if self.merged else self._overcluster_terms(batch)
+        names = [f"consistency_{self.spec.names[i]}" for i in self.spec.categorical]
+        return dict(zip(names, terms, strict=True))
+
+    def _overcluster_terms(self, batch: UpdateBatch) -> list[Term]:
+        """Returns a term for each code, the mean over its heads; logged is the most informative head."""
+        q_head = self.q_head
+        logits = [q_head.overcluster_logits(features).flatten(1, 2) for features in batch.real_and_views()]
+        joints = mean_over_ranks(joint_assignments(logits[0], logits[1])).unflatten(0, (-1, q_head.n_heads))
+        q_head.overcluster_joints.lerp_(joints.detach(), OVERCLUSTER_JOINT_UPDATE)
+        # Clusters come into being by the chance of single batches: in the average there is nothing to start from.
+        found, logged = information(joints).mean(dim=1), information(q_head.overcluster_joints).amax(dim=1)
+        weight = -self.config.lambda_consistency
+        return [Term(weight, value, log) for value, log in zip(found, logged, strict=True)]
+
+    def _category_terms(self, batch: UpdateBatch) -> list[Term]:
+        """Returns a term for each code; logged is the information of the running average."""
+        terms, weight = [], -self.config.lambda_consistency
+        logits = zip(*(self.q_head.category_logits(features) for features in batch.real_and_views()), strict=True)
+        for (of_real, of_views), running in zip(logits, self.q_head.category_joints, strict=True):
+            joint = mean_over_ranks(joint_assignments(of_real.unsqueeze(1), of_views.unsqueeze(1))).squeeze(0)
+            running.lerp_(joint.detach(), CATEGORY_JOINT_UPDATE)
+            value = smoothed_information(joint, running) if self.ramp > 0 else information(joint)
+            terms.append(Term(weight, value, information(running)))
+        return terms
+
+    def events(self) -> dict[int, str]:
+        start, end = mi_ramp_steps(self.config)
+        return {
+            self.config.merge_step: "over-clusters are merged",
+            start: "weight of L_I is ramped up",
+            end: "L_I at its full weight",
+        }
+
+    def warning(self) -> str | None:
+        start, _ = mi_ramp_steps(self.config)
+        if self.config.steps > start:
+            return None
+        return (
+            f"{self.config.steps} steps are too few for the categories: the weight of their L_I is ramped up from step "
+            f"{start} on ({MI_DELAY_STEPS} after --merge-step); G learns nothing of them before"
+        )

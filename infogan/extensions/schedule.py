@@ -1,0 +1,25 @@
+"""When what happens to the categories: over-clusters first, then categories, then L_I, then a class-conditional D.
+
+step  0            merge_step          + 150                      + 650
+      over-clusters | categories, by    | weight of L_I is ramped  | L_I at its full weight;
+      learn         | consistency alone | up linearly              | D is conditioned on the category
+"""
+
+from __future__ import annotations
+
+from infogan.config.train_config import TrainConfig
+
+MI_DELAY_STEPS = 150  # after the merge: the categories learn from real images alone at first
+MI_RAMP_STEPS = 500  # little by little, or G loses its way: it has to give its categories another meaning
+
+
+def mi_ramp(config: TrainConfig, step: int) -> float:
+    """Returns the share of the category's λ that is in force at a step, in [0, 1]."""
+    start, end = mi_ramp_steps(config)
+    return min(max((step - start) / (end - start), 0.0), 1.0)
+
+
+def mi_ramp_steps(config: TrainConfig) -> tuple[int, int]:
+    """Returns the steps at which the weight of the category's L_I starts to rise, and at which it is full."""
+    start = config.merge_step + MI_DELAY_STEPS
+    return start, start + MI_RAMP_STEPS

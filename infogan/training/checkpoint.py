@@ -1,0 +1,163 @@
+"""Checkpoints: found, read without executing anything, and made into nets."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from infogan.config.spec import LatentSpec
+from infogan.config.train_config import TrainConfig
+from infogan.models import Discriminator, Generator
+from infogan.system.errors import UserError, one_line
+from infogan.training.run import CHECKPOINT_FORMAT, N_CHECKPOINTS_KEPT, Run
+from infogan.training.trainer import make_extensions, make_nets
+
+
+def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Returns what a checkpoint holds, with its tensors on `device`, wherever they were saved.
+
+    Nothing in the file is executed: only tensors and plain values are read.
+
+    Raises:
+        UserError: The file cannot be read, is truncated, or is not a checkpoint of this package.
+    """
+    path = Path(path)
+    refusal = (
+        f"{path} is not a checkpoint of this package, or it is truncated or altered; a run keeps the newest "
+        f"{N_CHECKPOINTS_KEPT}, and uses the one before if this one is deleted"
+    )
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
+            intact = archive.testzip() is None
+        state = torch.load(path, map_location=device, weights_only=True) if intact else None
+    except OSError as error:
+        raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
+    except _DAMAGE as error:
+        raise UserError(refusal) from error
+    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
+        raise UserError(refusal)
+    return _renamed(state)
+
+
+# Names of weights and buffers of before, and today's.
+_RENAMED = {"q_head.classes.": "q_head.overclusters.", "q_head.class_joints": "q_head.overcluster_joints"}
+
+
+def _renamed(state: dict[str, Any]) -> dict[str, Any]:
+    """Returns a checkpoint's content with its weights under today's names."""
+    for nets in filter(None, (state.get("infogan"), state.get("vanilla"))):
+        weights = nets.get("discriminator", {})
+        for name in list(weights):
+            for before, now in _RENAMED.items():
+                if name.startswith(before):
+                    weights[now + name.removeprefix(before)] = weights.pop(name)
+    return state
+
+
+# What torch and pickle raise where the bytes make no sense.
+_DAMAGE = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    NotImplementedError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+
+
+def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", argument: str = "--checkpoint") -> Path:
+    """Returns a checkpoint's path: of the file or run given, else of the newest run under `out_dir`.
+
+    An error names `argument`.
+
+    Raises:
+        UserError: There is none.
+    """
+    if run_or_file is not None:
+        given = Path(run_or_file)
+        if not given.exists():
+            raise UserError(
+                f"{argument}: expected a run's folder, as in runs/<name>, or a .pt file, got {str(given)!r}"
+            )
+        return Run.open(given, argument).latest_checkpoint() if given.is_dir() else given
+    files = list((Path(out_dir) / "runs").glob("*/checkpoints/step_*.pt"))
+    if not files:
+        raise UserError(
+            f"{argument}: expected a run or file, or a run under {str(Path(out_dir) / 'runs')!r}, got none; "
+            "python scripts/train.py makes one"
+        )
+    newest = max(files, key=lambda path: path.stat().st_mtime)
+    return Run.open(newest.parent.parent, argument).latest_checkpoint()
+
+
+@dataclass(frozen=True)
+class TrainedNets:
+    """The nets of a checkpoint, in evaluation mode.
+
+    Attributes:
+        name: The run's.
+        generator: G; its EMA where the run kept one.
+        averaged_generator: Whether it is the EMA.
+        discriminator: D and Q.
+        spec: The latents.
+        config: The run's configuration.
+        step: Steps trained.
+        seconds: That these steps took; None in a checkpoint that `fit` did not write.
+    """
+
+    name: str
+    generator: Generator
+    averaged_generator: bool
+    discriminator: Discriminator
+    spec: LatentSpec
+    config: TrainConfig
+    step: int
+    seconds: float | None
+
+
+def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bool = False) -> TrainedNets:
+    """Returns the nets that a checkpoint holds; it alone is needed, and it may be from another device.
+
+    Args:
+        path: The checkpoint, or a run's folder, as in runs/<name>, for its newest.
+        device: Where to put them.
+        baseline: The vanilla GAN with its probe Q, of which no EMA is kept, instead of InfoGAN.
+
+    Raises:
+        UserError: The file is not a checkpoint, it is damaged, or it holds no vanilla GAN.
+    """
+    path = find_checkpoint(path, argument="path")
+    state = load_checkpoint(path, device)
+    try:
+        # The name becomes a folder's: it is checked like one that a user gives.
+        config = TrainConfig.from_dict({**state["config"], "name": state["name"]})
+        trained, average = (state["vanilla"], None) if baseline else (state["infogan"], state["generator_ema"])
+        if trained is None:
+            raise UserError("it holds no vanilla GAN: expected the checkpoint of a run with --baseline")
+        channels, height, width_px = state["image_shape"]
+        extensions = make_extensions(config)
+        generator, discriminator = make_nets(config, (channels, height, width_px), extensions, device)
+        generator.load_state_dict(trained["generator"] if average is None else average)
+        discriminator.load_state_dict(trained["discriminator"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a whole checkpoint: {one_line(error)}") from error
+    return TrainedNets(
+        name=state["name"],
+        generator=generator.eval(),
+        averaged_generator=average is not None,
+        discriminator=discriminator.eval(),
+        spec=config.spec,
+        config=config,
+        step=state["step"],
+        seconds=state.get("log", {}).get("seconds"),
+    )

@@ -1,0 +1,231 @@
+"""A run from its start, or from its last checkpoint, to its end: `train`, `resume`, and the loop in both."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from infogan.config.train_config import TrainConfig
+from infogan.data.batches import epoch_of
+from infogan.data.datasets import ImageDataset, load_dataset
+from infogan.system import distributed
+from infogan.system.errors import NonFiniteLossError, UserError
+from infogan.system.runtime import resolve_device, resolve_precision
+from infogan.training.checkpoint import load_checkpoint
+from infogan.training.recorder import MAX_SAMPLE_GRIDS, MeanLog, Monitor, Recorder, RunRecorder
+from infogan.training.run import Run
+from infogan.training.trainer import Trainer
+
+
+def train(
+    config: TrainConfig, out_dir: str | Path = ".", epochs: int | None = None, monitor: Monitor | None = None
+) -> Run:
+    """Trains a new run, writes its pictures, and returns it.
+
+    Args:
+        config: The run.
+        out_dir: Where samples/, track_loss/ and runs/ are made.
+        epochs: Passes over the images, instead of `config.steps`.
+        monitor: Scores the nets every `config.eval_every` steps; see `evaluation.quick_scores`.
+
+    Raises:
+        UserError: Input that cannot be used.
+        NonFiniteLossError: Training fell apart; the checkpoints stay.
+    """
+    with distributed.joined(resolve_device(config.device)):
+        if folder := distributed.from_first(lambda: _run_before_restart(out_dir)):
+            # It was made from these very flags, so there is nothing to hold against it.
+            return _resume(folder, {}, None, None, monitor)
+        dataset = _load_on_all_ranks(config)
+        config = _resolved(config, dataset, epochs)
+        _check_monitor(config, monitor)
+        trainer, log = Trainer(config, dataset.images), MeanLog()
+        # The run is made last, so that bad input leaves no empty folders.
+        run = distributed.from_first(lambda: Run.create(config, out_dir))
+        recorder = _make_recorder(run, trainer, log, dataset, monitor)
+        for warning in filter(None, (extension.warning() for extension in trainer.extensions)):
+            recorder.warn(warning)
+        # From here on there is always a checkpoint, and a disk that cannot hold one is noticed at once.
+        distributed.from_first(recorder.save_checkpoint)
+        _fit(trainer, log, recorder)
+        return run
+
+
+def resume(
+    run: str | Path,
+    out_dir: str | Path | None = None,
+    epochs: int | None = None,
+    monitor: Monitor | None = None,
+    **changes: Any,
+) -> Run:
+    """Goes on with a run from its last checkpoint, to its end, and returns it.
+
+    Args:
+        run: Its folder, as in `runs/<name>`.
+        out_dir: Checked, if given: a run stays where it is.
+        epochs: Passes over the images in all, instead of `steps`.
+        monitor: As in `train`.
+        changes: What the run is to have instead; only what does not make it another run may change, as `steps`.
+
+    Raises:
+        UserError: It is no run, something was asked for that contradicts it, or its data set is not there.
+        NonFiniteLossError: Training fell apart; the checkpoints stay.
+    """
+    with distributed.joined(resolve_device(changes.get("device", "auto"))):
+        return _resume(run, changes, out_dir, epochs, monitor)
+
+
+def resumed(folder: str | Path, changes: dict[str, Any], out_dir: str | Path | None = None) -> tuple[Run, TrainConfig]:
+    """Returns a run, and its configuration with the changes that it allows.
+
+    Raises:
+        UserError: It is no run, or something was asked for that contradicts it.
+    """
+    run = Run.open(folder, "--resume")
+    config = run.read_config().changed("--resume", **changes)
+    if out_dir is not None and Path(out_dir).resolve() != run.out_dir.resolve():
+        raise UserError(f"--out-dir: a resumed run stays in {str(run.out_dir)!r}, got {str(out_dir)!r}")
+    return run, config
+
+
+def _resume(
+    folder: str | Path,
+    changes: dict[str, Any],
+    out_dir: str | Path | None,
+    epochs: int | None,
+    monitor: Monitor | None,
+) -> Run:
+    # Of several machines, only that of rank 0 needs to have the run's folder.
+    run, config = distributed.from_first(lambda: resumed(folder, changes, out_dir))
+    path = distributed.from_first(run.latest_checkpoint)
+    state = distributed.from_first(lambda: load_checkpoint(path))
+    dataset = _load_on_all_ranks(config)
+    config = _resolved(config, dataset, epochs)
+    _check_monitor(config, monitor)
+    trainer, log = Trainer(config, dataset.images), MeanLog()
+    try:
+        trainer.load_state_dict(state)
+        log.load_state_dict(state["log"], trainer.device)
+    except UserError as error:
+        raise UserError(f"--resume: {path}: {error}") from None
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"--resume: {path} is not a checkpoint of this run: {type(error).__name__}") from error
+    if config.steps < trainer.step:
+        flag, given = ("--steps", config.steps) if epochs is None else ("--epochs", epochs)
+        raise UserError(f"{flag}: expected to reach at least step {trainer.step}, where the run is, got {given}")
+    recorder = _make_recorder(run, trainer, log, dataset, monitor)
+    if state["device"] != trainer.device.type:
+        recorder.warn(f"the run was on {state['device']}, and goes on with other random numbers on {trainer.device}")
+    distributed.from_first(recorder.write_resumed)
+    _fit(trainer, log, recorder)
+    return run
+
+
+def _fit(trainer: Trainer, log: MeanLog, recorder: Recorder) -> None:
+    """Trains to the last step, or to a Ctrl-C or SIGTERM, and then saves and draws everything."""
+    config, per_epoch = trainer.config, trainer.batches.per_epoch
+    sample_steps = per_epoch * sample_every(config, per_epoch)
+    with StopRequest() as stop, recorder:
+        while trainer.step < config.steps and not distributed.any_rank(stop.signal is not None):
+            started = time.perf_counter()
+            try:
+                metrics = trainer.train_step()
+            except NonFiniteLossError as error:
+                raise NonFiniteLossError(
+                    f"{error}; the last good state is {recorder.last_good_state}; "
+                    "another run with a smaller --lr-g, --lr-d or --lambda-cont may be stable"
+                ) from None
+            log.add(metrics, time.perf_counter() - started)
+            recorder.advance()
+
+            # Below this line: all that is done only now and then.
+            if trainer.step % config.log_every == 0:
+                recorder.write_metrics(log.read())
+            if trainer.step % sample_steps == 0:
+                recorder.draw_samples()
+            if config.eval_every and trainer.step % config.eval_every == 0:
+                recorder.evaluate()
+            if trainer.step % config.checkpoint_every == 0 and trainer.step < config.steps:
+                recorder.save_checkpoint()
+        recorder.finish(stop.signal)
+
+
+def sample_every(config: TrainConfig, per_epoch: int) -> int:
+    """Returns the epochs between sample grids: as asked for, or as many as make `MAX_SAMPLE_GRIDS` at most."""
+    return config.sample_every or -(-epoch_of(config.steps, per_epoch) // MAX_SAMPLE_GRIDS)
+
+
+def _make_recorder(
+    run: Run, trainer: Trainer, log: MeanLog, dataset: ImageDataset, monitor: Monitor | None
+) -> Recorder:
+    return RunRecorder(run, trainer, log, dataset, monitor) if distributed.is_first() else Recorder()
+
+
+def _run_before_restart(out_dir: str | Path) -> str | None:
+    """Returns the folder of the run that the ranks trained before torchrun restarted them, if they came to make one."""
+    run = Run.of_launcher(out_dir, distributed.launcher()) if distributed.is_restart() else None
+    return None if run is None else str(run.folder)
+
+
+def _load_on_all_ranks(config: TrainConfig) -> ImageDataset:
+    """Returns the data set, the same on every rank: rank 0 decides which it is, and downloads it."""
+    if distributed.n_ranks() == 1:
+        return load_dataset(config.dataset, config.data_dir)
+    name = distributed.from_first(lambda: load_dataset(config.dataset, config.data_dir).name)
+    # On another machine its first rank downloads, if need be, and the others find it.
+    dataset = load_dataset(name, config.data_dir) if distributed.is_first_here() else None
+    distributed.wait_for_all()
+    return dataset or load_dataset(name, config.data_dir)
+
+
+def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) -> TrainConfig:
+    """Returns the configuration with what was meant as what it turned out to be.
+
+    So it is saved, for a resumed run to find the same from anywhere.
+    """
+    device = resolve_device(config.device)
+    per_epoch = len(dataset.images) // config.batch_size
+    return dataclasses.replace(
+        config,
+        dataset=dataset.name,
+        data_dir=str(Path(config.data_dir).absolute()),
+        device=str(device),
+        precision=distributed.from_first(lambda: resolve_precision(config.precision, device)),
+        steps=config.steps if epochs is None else max(1, epochs * per_epoch),
+    )
+
+
+def _check_monitor(config: TrainConfig, monitor: Monitor | None) -> None:
+    if config.eval_every and monitor is None:
+        raise UserError(f"eval_every: expected 0 without a monitor, got {config.eval_every}; infogan.train has one")
+
+
+class StopRequest:
+    """Notes a first Ctrl-C or SIGTERM, so that the loop can end in order; a second one acts as it always does.
+
+    Under torchrun a second one is ignored: it passes on a Ctrl-C that the terminal has sent to all, and kills ranks
+    that do not end in time.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            for number in self._before:
+                signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.signal = signal.Signals(number)
+        signal.signal(number, self._before[number] if distributed.launcher() is None else signal.SIG_IGN)

@@ -1,0 +1,92 @@
+"""Runs that an earlier version wrote: fields that did not exist yet, that were renamed, and that are gone."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from infogan import TrainConfig, Trainer, UserError, load_nets, resume, train
+from infogan.training.checkpoint import load_checkpoint
+
+FIELDS = {"dataset": "mnist5k", "width": 4, "batch_size": 32, "device": "cpu", "precision": "float32", "log_every": 2}
+# What the fields were called before the package was rebuilt in rooms.
+FORMER = {
+    "merge_step": "settle_step",
+    "class_conditional_d": "d_by_category",
+    "slope_slant": "code_per_lean",
+    "slope_width": "code_per_widening",
+    "augment_rotation": "rotate",
+    "augment_scale": "scale",
+    "augment_shear": "shear",
+    "augment_translation": "shift",
+    "augment_contrast": "contrast",
+}
+FORMER_WEIGHTS = {"q_head.overclusters.": "q_head.classes.", "q_head.overcluster_joints": "q_head.class_joints"}
+
+
+def as_before(config):
+    """A configuration as the version before the rebuilding saved it."""
+    values = {FORMER.get(name, name): value for name, value in config.items() if name != "terms"}
+    return {**values, "preset": "fast", "mi_updates": "both", "epochs": None}
+
+
+def written_before(run):
+    """Rewrites a run's configuration and newest checkpoint as the version before wrote them."""
+    path = run.latest_checkpoint()
+    state = torch.load(path, weights_only=True)
+    state["config"] = as_before(state["config"])
+    weights = state["infogan"]["discriminator"]
+    for name in list(weights):
+        for now, before in FORMER_WEIGHTS.items():
+            if name.startswith(now):
+                weights[name.replace(now, before)] = weights.pop(name)
+    torch.save(state, path)
+    file = run.folder / "config.json"
+    file.write_text(json.dumps(as_before(json.loads(file.read_text()))))
+
+
+def test_a_run_of_the_version_before_is_drawn_and_goes_on_as_if_written_today(tmp_path):
+    config = TrainConfig(**FIELDS, steps=4, lr_decay=0.0)
+    today, before = (train(config, tmp_path / folder) for folder in ("today", "before"))
+    written_before(before)
+    nets, expected = load_nets(before.folder), load_nets(today.folder)
+    for name, weight in expected.discriminator.state_dict().items():
+        assert torch.equal(nets.discriminator.state_dict()[name], weight), name
+    assert nets.config.merge_step == config.merge_step and nets.config.preset == "digits"
+    states = [load_checkpoint(resume(run.folder, steps=6).latest_checkpoint()) for run in (today, before)]
+    for net in ("generator", "discriminator"):
+        for name, weight in states[0]["infogan"][net].items():
+            assert torch.equal(states[1]["infogan"][net][name], weight), name
+
+
+def test_a_field_that_a_checkpoint_does_not_have_is_off(digits, tmp_path):
+    config = TrainConfig.from_preset("paper", **FIELDS, steps=2)
+    state = Trainer(config, digits.images).state_dict()
+    extensions = {
+        name for name, field in TrainConfig.__dataclass_fields__.items() if field.metadata["group"] == "extensions"
+    }
+    later = extensions | {"gan_loss", "lr_heads", "lr_decay", "ema_decay", "sync_batchnorm", "precision", "eval_every"}
+    state["config"] = {name: value for name, value in state["config"].items() if name not in later}
+    torch.save({"format": "infogan-checkpoint-1", "name": "old", **state}, tmp_path / "old.pt")
+    nets = load_nets(tmp_path / "old.pt")
+    assert not nets.config.has_extensions
+    assert (nets.config.gan_loss, nets.config.lr_decay, nets.config.ema_decay) == ("bce", 0.0, 0.0)
+    assert dataclasses.replace(nets.config, name=None) == config
+    again = Trainer(config, digits.images)
+    again.load_state_dict(load_checkpoint(tmp_path / "old.pt"))
+    assert again.step == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mi_updates": "g"}, r'config: mi_updates = "g" is no longer there: L_I is in both updates now.*train'),
+        ({"epochs": 3}, "config: epochs = 3 is no longer there: a run counts steps: give --steps"),
+        ({"colour": 1}, "config: unknown colour; was it written by a later version"),
+    ],
+)
+def test_a_field_that_is_gone_or_unknown_is_named_with_what_to_do(changes, message):
+    with pytest.raises(UserError, match=message) as error:
+        TrainConfig.from_dict({**TrainConfig().to_dict(), **changes})
+    assert "\n" not in str(error.value)

@@ -1,0 +1,17 @@
+"""What the installed wheel must do, without the checkout: train, evaluate, draw. Run by .ci/run, in an empty folder."""
+
+from pathlib import Path
+
+import infogan
+from infogan import auxiliary
+
+here = Path.cwd()
+assert "site-packages" in Path(infogan.__file__).parts, infogan.__file__
+config = infogan.TrainConfig(dataset="mnist5k", width=4, batch_size=64, steps=4, log_every=2, device="cpu")
+run = infogan.train(config, here)
+evaluation = infogan.evaluate(run.folder, data_dir=here, n_samples=200)  # the classifier's weights are package data
+assert 0 < evaluation["infogan"]["quality"]["frechet_digit_distance"] < float("inf")
+nets = infogan.load_nets(run.folder)
+picture = auxiliary.draw(nets.generator, auxiliary.sweep_latents(nets.spec, 1), "from the wheel")
+assert auxiliary.save_png(picture, here / "sweep.png").stat().st_size > 1000
+print("the wheel trains, evaluates and draws")
