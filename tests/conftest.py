@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import runpy
 import subprocess
@@ -23,6 +24,7 @@ MODULES = {
 }
 install_import_hook(sorted(MODULES), "typechecking.checked")
 
+from infogan import auxiliary  # noqa: E402
 from infogan.config.train_config import TrainConfig  # noqa: E402
 from infogan.data.batches import to_unit_range  # noqa: E402
 from infogan.data.datasets import load_dataset  # noqa: E402
@@ -64,6 +66,14 @@ def small_config(**changes) -> TrainConfig:
 def small():
     """Makes a configuration of small nets."""
     return small_config
+
+
+@pytest.fixture
+def one_picture(monkeypatch):
+    """Has a run end with the sweep of its second code alone: the whole gallery takes longer than a few steps."""
+    sweeps = auxiliary.GALLERY["sweeps"]
+    only = {"sweep": lambda spec, options: sweeps(spec, dataclasses.replace(options, factors=[1]))}
+    monkeypatch.setattr(auxiliary, "GALLERY", only)
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def few_digits(digits):
 
 
 @pytest.fixture
-def train_small(small, tmp_path):
+def train_small(small, tmp_path, one_picture):
     """Trains small nets, in a folder of this test's own."""
     return lambda **changes: train(small(**changes), tmp_path)
 

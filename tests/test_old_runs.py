@@ -46,7 +46,7 @@ def written_before(run):
     file.write_text(json.dumps(as_before(json.loads(file.read_text()))))
 
 
-def test_a_run_of_the_version_before_is_drawn_and_goes_on_as_if_written_today(tmp_path):
+def test_a_run_of_the_version_before_is_read_and_goes_on_as_if_written_today(tmp_path, one_picture):
     config = TrainConfig(**FIELDS, steps=4, lr_decay=0.0)
     today, before = (train(config, tmp_path / folder) for folder in ("today", "before"))
     written_before(before)

@@ -70,7 +70,7 @@ def test_a_data_set_is_a_loader_and_its_name(inverted, tmp_path):
         load_dataset("other", tmp_path)
 
 
-def test_a_loss_term_is_a_function_and_a_weight(digits, tmp_path):
+def test_a_loss_term_is_a_function_and_a_weight(digits, tmp_path, one_picture):
     @register_term("ink", update="g")
     def ink(batch):
         """Mean intensity of generated images: a weight of it makes them dark."""
@@ -95,7 +95,7 @@ def test_a_loss_term_is_a_function_and_a_weight(digits, tmp_path):
         config(terms="ink")
 
 
-def test_a_metric_is_a_function_with_what_tables_say_of_it(inverted, tmp_path):
+def test_a_metric_is_a_function_with_what_tables_say_of_it(inverted, tmp_path, one_picture):
     @register_metric(label="mean brightness", range=(0, 1), at_chance=None, higher_is_better=True)
     def brightness(subject):
         return subject.samples.images.float().mean().item() / 255
