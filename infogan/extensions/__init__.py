@@ -44,7 +44,8 @@ class RegisteredTerms(Extension):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        if unknown := [name for name in config.term_weights if name not in TERMS]:
+        self._weights = config.term_weights
+        if unknown := [name for name in self._weights if name not in TERMS]:
             known = ", ".join(TERMS) or "none"
             raise UserError(f"--terms: expected terms that are registered ({known}), got {', '.join(unknown)}")
 
@@ -59,10 +60,12 @@ class RegisteredTerms(Extension):
         return self._terms("g", batch)
 
     def _terms(self, update: str, batch: UpdateBatch) -> Terms:
-        weights = self.config.term_weights
-        return {
-            name: Term(weight, TERMS[name][0](batch)) for name, weight in weights.items() if TERMS[name][1] == update
-        }
+        terms = {}
+        for name, weight in self._weights.items():
+            function, of_update = TERMS[name]
+            if of_update == update:
+                terms[name] = Term(weight, function(batch))
+        return terms
 
 
 def active_extensions(config: TrainConfig) -> list[Extension]:

@@ -19,7 +19,7 @@ from infogan.data.batches import UpdateBatch
 from infogan.extensions.base import Extension
 from infogan.extensions.information import information, joint_assignments, smoothed_information
 from infogan.extensions.overclusters import OverclusteredQ
-from infogan.extensions.schedule import MI_DELAY_STEPS, mi_ramp, mi_ramp_steps
+from infogan.extensions.schedule import mi_ramp, mi_ramp_steps
 from infogan.losses import Term, Terms
 from infogan.models import Discriminator, MakeHead
 from infogan.system.distributed import mean_over_ranks
@@ -109,5 +109,5 @@ class Consistency(Extension):
             return None
         return (
             f"{self.config.steps} steps are too few for the categories: the weight of their L_I is ramped up from step "
-            f"{start} on ({MI_DELAY_STEPS} after --merge-step); G learns nothing of them before"
+            f"{start} on ({start - self.config.merge_step} after --merge-step); G learns nothing of them before"
         )

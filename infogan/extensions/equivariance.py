@@ -38,8 +38,8 @@ class Equivariance(Extension):
         q_head = self.discriminator.q_head
         with statistics_kept(q_head):  # Q's running statistics are those of generated images alone
             means = posterior_means(self.spec, q_head(torch.cat(batch.real_and_views())))
-        slopes = means.new_tensor([self.config.slope_slant, self.config.slope_width])
-        shifts = slopes * slant_and_widening(batch.views.affines)
+        slant, widening = slant_and_widening(batch.views.affines).unbind(1)
+        shifts = torch.stack([self.config.slope_slant * slant, self.config.slope_width * widening], dim=1)
         of_images, of_views = means[:, : shifts.shape[1]].chunk(2)
         loss = equivariance_loss(of_images, of_views, shifts[:, : means.shape[1]])
         return {"equivariance": Term(self.config.lambda_equivariance, loss)}
