@@ -24,6 +24,9 @@ ORDER = (
     ("auxiliary",),
     ("training",),
     ("evaluation",),
+    ("inversion",),
+    ("export",),
+    ("explorer",),
     ("api",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
