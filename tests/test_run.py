@@ -141,7 +141,7 @@ def test_files_of_others_and_missing_files_are_refused(tmp_path):
     torch.save({"state_dict": {"weight": torch.ones(2)}}, tmp_path / "other.pt")
     with pytest.raises(UserError, match=r"other\.pt is not a checkpoint of this package"):
         load_checkpoint(tmp_path / "other.pt")
-    with pytest.raises(UserError, match=r"cannot read the checkpoint .*none\.pt: No such file"):
+    with pytest.raises(UserError, match=r"checkpoint: cannot read .*none\.pt: No such file"):
         load_checkpoint(tmp_path / "none.pt")
     with pytest.raises(UserError, match=r"--checkpoint: expected a run's folder, .* or a \.pt file, got '.*none\.pt'"):
         find_checkpoint(tmp_path / "none.pt")

@@ -96,13 +96,18 @@ def load_digit_classifier(path: Path | None = None, device: torch.device | str =
     Raises:
         UserError: If the weight file cannot be read; the message names the command that writes it.
     """
-    source = resources.files("infogan") / "assets" / "digit_classifier.pt" if path is None else path
-    try:
-        content = source.read_bytes()
-    except OSError as error:
-        raise UserError(f"{source}: no weights; python scripts/train_classifier.py writes them") from error
+    source = Path(str(resources.files("infogan") / "assets" / "digit_classifier.pt")) if path is None else path
     classifier = DigitClassifier()
-    classifier.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    try:
+        classifier.load_state_dict(read_tensors(source, "digit classifier"))
+        content = read_bytes(source, "digit classifier", MAX_FILE_BYTES)
+    except UserError as error:
+        raise UserError(f"{error}; python scripts/train_classifier.py writes the weights") from None
+    except (ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"digit classifier: {source} is truncated, altered or of another net: {one_line(error)}; "
+            "python scripts/train_classifier.py writes the weights"
+        ) from error
     classifier.sha256 = hashlib.sha256(content).hexdigest()
     return classifier.requires_grad_(False).eval().to(device)
 

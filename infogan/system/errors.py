@@ -20,6 +20,18 @@ class NonFiniteLossError(ArithmeticError):
     """A loss was NaN or infinite; the update that it would have made was not done."""
 
 
+def shown(value: object) -> str:
+    """Returns a value as an error quotes it: as Python writes it, the middle of a long one left out."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integers of more than 4,300 digits
+        return f"a {type(value).__name__} too long to show"
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN // 2]}...{text[-_MAX_SHOWN // 2 :]}"
+
+
+_MAX_SHOWN = 200  # characters
+
+
 def one_line(error: BaseException) -> str:
     """Returns an error's message in one line, or what it is called where it has none."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -128,6 +128,11 @@ def parse_json(content: bytes | str) -> Any:
     return value
 
 
+def is_count(value: Any) -> bool:
+    """Returns whether a value that was read is a whole number from 0."""
+    return type(value) is int and 0 <= value <= MAX_JSON_INTEGER  # True is no number
+
+
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):

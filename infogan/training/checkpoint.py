@@ -2,46 +2,65 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from infogan.config.spec import LatentSpec
 from infogan.config.train_config import TrainConfig
 from infogan.models import Discriminator, Generator
-from infogan.system.errors import UserError, one_line
+from infogan.system.errors import UserError, one_line, shown
+from infogan.system.readers import is_count
+from infogan.system.tensor_files import read_tensors
 from infogan.training.run import CHECKPOINT_FORMAT, N_CHECKPOINTS_KEPT, Run
-from infogan.training.trainer import make_extensions, make_nets
+from infogan.training.trainer import differences_between, make_extensions, make_nets
 
 
-def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Returns what a checkpoint holds, with its tensors on `device`, wherever they were saved.
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Returns what a checkpoint holds, with its tensors on the CPU, wherever they were saved.
 
     Nothing in the file is executed: only tensors and plain values are read.
 
     Raises:
-        UserError: The file cannot be read, is truncated, or is not a checkpoint of this package.
+        UserError: The file cannot be read, is truncated or altered, or is not a checkpoint of this package.
     """
     path = Path(path)
-    refusal = (
-        f"{path} is not a checkpoint of this package, or it is truncated or altered; a run keeps the newest "
-        f"{N_CHECKPOINTS_KEPT}, and uses the one before if this one is deleted"
-    )
     try:
-        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
-            intact = archive.testzip() is None
-        state = torch.load(path, map_location=device, weights_only=True) if intact else None
-    except OSError as error:
-        raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
-    except _DAMAGE as error:
-        raise UserError(refusal) from error
-    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
-        raise UserError(refusal)
-    return _renamed(state)
+        state = read_tensors(path, "checkpoint")
+        if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
+            raise ValueError(f"it has no format {CHECKPOINT_FORMAT}")
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not a checkpoint of this package, or it is truncated or altered; a run keeps the newest "
+            f"{N_CHECKPOINTS_KEPT}, and uses the one before if this one is deleted ({error})"
+        ) from error
+    with _naming(path):
+        if not is_count(state["step"]):
+            raise ValueError(f"expected a step of 0 or more, got {shown(state['step'])}")
+        return _renamed(state)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Has an error of what a checkpoint holds name the file."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except MALFORMED as error:
+        raise UserError(f"{path} is not a whole checkpoint: {one_line(error)}") from error
+
+
+# What comes of using content that is not as it should be.
+MALFORMED = (LookupError, RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 # Names of weights and buffers of before, and today's.
@@ -57,20 +76,6 @@ def _renamed(state: dict[str, Any]) -> dict[str, Any]:
                 if name.startswith(before):
                     weights[now + name.removeprefix(before)] = weights.pop(name)
     return state
-
-
-# What torch and pickle raise where the bytes make no sense.
-_DAMAGE = (
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    NotImplementedError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
 
 
 def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", argument: str = "--checkpoint") -> Path:
@@ -135,22 +140,19 @@ def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bo
         UserError: The file is not a checkpoint, it is damaged, or it holds no vanilla GAN.
     """
     path = find_checkpoint(path, argument="path")
-    state = load_checkpoint(path, device)
-    try:
-        # The name becomes a folder's: it is checked like one that a user gives.
-        config = TrainConfig.from_dict({**state["config"], "name": state["name"]})
-        trained, average = (state["vanilla"], None) if baseline else (state["infogan"], state["generator_ema"])
-        if trained is None:
+    state = load_checkpoint(path)
+    with _naming(path):
+        config = _saved_config(state)
+        if baseline and state["vanilla"] is None:
             raise UserError("it holds no vanilla GAN: expected the checkpoint of a run with --baseline")
-        channels, height, width_px = state["image_shape"]
-        extensions = make_extensions(config)
-        generator, discriminator = make_nets(config, (channels, height, width_px), extensions, device)
-        generator.load_state_dict(trained["generator"] if average is None else average)
-        discriminator.load_state_dict(trained["discriminator"])
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except (LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a whole checkpoint: {one_line(error)}") from error
+        trained, average = (state["vanilla"], None) if baseline else (state["infogan"], state["generator_ema"])
+        weights = {**trained, "generator": trained["generator"] if average is None else average}
+        generator, discriminator = _nets_that_fit(config, state["image_shape"], weights)
+        seconds = state.get("log", {}).get("seconds")
+        if seconds is not None and not 0 <= seconds < math.inf:
+            raise ValueError(f"expected seconds of 0 or more, got {shown(seconds)}")
+    for net, part in ((generator, "generator"), (discriminator, "discriminator")):
+        net.to_empty(device=device).load_state_dict(weights[part])
     return TrainedNets(
         name=state["name"],
         generator=generator.eval(),
@@ -159,5 +161,69 @@ def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bo
         spec=config.spec,
         config=config,
         step=state["step"],
-        seconds=state.get("log", {}).get("seconds"),
+        seconds=seconds,
     )
+
+
+def load_resumable(path: Path, config: TrainConfig) -> dict[str, Any]:
+    """Returns what a checkpoint holds, once it is seen to be of a run with this configuration.
+
+    All weights are compared with what the configuration asks for before any net is built.
+
+    Raises:
+        UserError: As `load_checkpoint`; or it is of another run, and every difference is listed.
+    """
+    state = load_checkpoint(path)
+    with _naming(path):
+        saved = _saved_config(state)
+        if different := differences_between(saved, config):
+            raise UserError(f"the checkpoint is of another run, got {'; '.join(different)}")
+        for model in ("infogan", "vanilla") if saved.baseline else ("infogan",):
+            generator, _ = _nets_that_fit(saved, state["image_shape"], state[model])
+            if saved.ema_decay and model == "infogan":
+                _check_weights("generator_ema", state["generator_ema"], generator)
+    return state
+
+
+def _saved_config(state: dict[str, Any]) -> TrainConfig:
+    # The name becomes a folder's: it is checked like one that a user gives.
+    config = TrainConfig.from_dict({**state["config"], "name": state["name"]})
+    if config.name is None:
+        raise ValueError("expected a name, got none")
+    return config
+
+
+def _nets_that_fit(
+    config: TrainConfig, image_shape: Sequence[int], weights: dict[str, Any]
+) -> tuple[Generator, Discriminator]:
+    """Returns nets that take no memory yet, on torch's meta device, which the weights are seen to fit."""
+    channels, height, width_px = image_shape
+    if not all(map(is_count, image_shape)):
+        raise ValueError(f"expected an image shape of whole numbers, got {shown(image_shape)}")
+    with torch.device("meta"):
+        nets = make_nets(config, (channels, height, width_px), make_extensions(config), "meta")
+    for part, net in zip(("generator", "discriminator"), nets, strict=True):
+        _check_weights(part, weights[part], net)
+    return nets
+
+
+def _check_weights(part: str, weights: dict[str, Any], net: nn.Module) -> None:
+    """Checks that a net can take its weights and buffers: all of them, of its shapes and types, and finite.
+
+    Raises:
+        ValueError: One is not so; the message names it.
+    """
+    expected = net.state_dict()
+    if weights.keys() != expected.keys():
+        raise ValueError(f"{part}: missing or unknown {', '.join(sorted(weights.keys() ^ expected.keys()))}")
+    for name, tensor in expected.items():
+        found = weights[name]
+        if (found.dtype, found.shape) != (tensor.dtype, tensor.shape):
+            raise ValueError(
+                f"{part}.{name}: expected {tensor.dtype} of shape {tuple(tensor.shape)}, "
+                f"got {found.dtype} of shape {tuple(found.shape)}"
+            )
+        if found.nbytes > found.untyped_storage().nbytes():
+            raise ValueError(f"{part}.{name}: expected {found.nbytes} bytes, got {found.untyped_storage().nbytes()}")
+        if not found.isfinite().all():
+            raise ValueError(f"{part}.{name}: expected finite numbers, got NaN or infinity")

@@ -20,11 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from infogan.config.train_config import TrainConfig
 from infogan.system.errors import UserError
 from infogan.system.files import write_atomically
+from infogan.system.tensor_files import write_tensors
 from infogan.training.environment import environment, read_sessions
 
 CHECKPOINT_FORMAT = "infogan-checkpoint-1"
@@ -225,7 +224,7 @@ class Run:
             UserError: It could not be written; the earlier ones are untouched.
         """
         path = self.checkpoints / f"step_{state['step']}.pt"
-        write_atomically(path, lambda file: torch.save({"format": CHECKPOINT_FORMAT, **state}, file))
+        write_atomically(path, lambda file: write_tensors({"format": CHECKPOINT_FORMAT, **state}, file))
         for old in self._all_checkpoints()[:-N_CHECKPOINTS_KEPT]:
             old.unlink(missing_ok=True)
         return path

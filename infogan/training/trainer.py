@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infogan.config.train_config import MAY_CHANGE, TrainConfig, differences
+from infogan.config.train_config import HINTS, MAY_CHANGE, TrainConfig, differences
 from infogan.data.augment import AffineRange, Augmentation, Views, make_views
 from infogan.data.batches import ShuffledBatches
 from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator, ImageShape, build
 from infogan.system import distributed
-from infogan.system.errors import NonFiniteLossError, UserError
+from infogan.system.errors import NonFiniteLossError, UserError, shown
+from infogan.system.readers import is_count
 from infogan.system.runtime import (
     make_deterministic,
     resolve_device,
@@ -147,11 +148,11 @@ class Trainer:
         return max(min(1.0, remaining / self.config.lr_decay), 0.0) if self.config.lr_decay else 1.0
 
     def is_finite(self) -> bool:
-        """Returns whether every weight is a number."""
-        nets = [self.generator, self.discriminator]
+        """Returns whether every weight and every statistic of BatchNorm is a number, those of the EMA too."""
+        nets = [self.generator, self.discriminator, self.picture_generator]
         if self._vanilla is not None:
             nets += [self._vanilla.generator, self._vanilla.discriminator]
-        return all(bool(p.isfinite().all()) for net in nets for p in net.parameters())
+        return all(bool(tensor.isfinite().all()) for net in nets for tensor in net.state_dict().values())
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that later steps depend on, as tensors and plain values."""
@@ -175,10 +176,7 @@ class Trainer:
         Raises:
             UserError: It was made with another configuration, or other images; every difference is listed.
         """
-        saved = TrainConfig.from_dict(state["config"]).to_dict()
-        fixed = {*saved} - MAY_CHANGE - {"name", "dataset", "preset"}
-        mine = self.config.to_dict()
-        different = differences(saved, {name: mine[name] for name in mine if name in fixed})
+        different = differences_between(TrainConfig.from_dict(state["config"]), self.config)
         images = (len(self.batches.images), *self.image_shape)
         if (saved_images := (state["n_images"], *state["image_shape"])) != images:
             different.append(f"images of shape {images} (the run has {saved_images})")
@@ -190,9 +188,32 @@ class Trainer:
         if self.generator_ema is not None:
             self.generator_ema.load_state_dict(state["generator_ema"])
         self.batches.load_state_dict(state["batches"])
+        self._check_loaded(state["batches"]["position"])
         set_generator_state(self._latents_rng, state["latents_rng"], self.config.seed + state["step"])
         set_rng_state(state["rng"])
         self.step = state["step"]
+
+    def _check_loaded(self, position: int) -> None:
+        """Checks what torch does not when it loads weights and Adam's averages."""
+        if not self.is_finite():
+            raise ValueError("expected weights that are finite numbers, got NaN or infinity")
+        if not is_count(position) or position > self.batches.per_epoch:
+            raise ValueError(f"expected 0 to {self.batches.per_epoch} batches of an epoch, got {shown(position)}")
+        for step in filter(None, (self._infogan, self._vanilla)):
+            for optimizer in (step.opt_d, step.opt_g):
+                for parameter, averages in optimizer.state.items():
+                    for name in ("exp_avg", "exp_avg_sq"):
+                        if averages[name].shape != parameter.shape:
+                            raise ValueError(
+                                f"expected Adam's {name} of shape {tuple(parameter.shape)}, "
+                                f"got {tuple(averages[name].shape)}"
+                            )
+
+
+def differences_between(run: TrainConfig, asked: TrainConfig) -> list[str]:
+    """Returns a clause for each field that makes what is asked for another run."""
+    fixed = {*HINTS} - MAY_CHANGE - {"name", "dataset", "preset"}
+    return differences(run.to_dict(), {name: value for name, value in asked.to_dict().items() if name in fixed})
 
 
 def make_extensions(config: TrainConfig) -> list[Any]:
