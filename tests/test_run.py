@@ -55,7 +55,7 @@ def test_a_run_records_its_configuration_and_environment(run):
 
 def test_an_out_dir_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"--out-dir: expected a folder that can be written, got '.*file/below'"):
+    with pytest.raises(UserError, match=r"--out-dir: cannot use '.*file/below': Not a directory"):
         Run.create(TrainConfig(), tmp_path / "file" / "below")
 
 

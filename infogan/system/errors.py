@@ -20,6 +20,10 @@ class NonFiniteLossError(ArithmeticError):
     """A loss was NaN or infinite; the update that it would have made was not done."""
 
 
+# What comes of using content that is not as it should be.
+MALFORMED = (LookupError, RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
 def shown(value: object) -> str:
     """Returns a value as an error quotes it: as Python writes it, the middle of a long one left out."""
     try:

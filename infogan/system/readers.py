@@ -133,6 +133,11 @@ def is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= MAX_JSON_INTEGER  # True is no number
 
 
+def is_number(value: Any) -> bool:
+    """Returns whether a value that was read is a finite number."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):

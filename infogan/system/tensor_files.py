@@ -8,6 +8,7 @@ Other programs still see the archive that torch wrote: the digest comes after it
 from __future__ import annotations
 
 import hashlib
+import io
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +27,7 @@ _CHUNK_BYTES = 2**20
 class _HashedWriter:
     """Passes on what is written, and hashes it."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | io.BytesIO) -> None:
         self._file, self.digest = file, hashlib.sha256()
 
     def write(self, content: bytes | memoryview) -> int:
@@ -37,7 +38,7 @@ class _HashedWriter:
         self._file.flush()
 
 
-def write_tensors(state: Any, file: BinaryIO) -> None:
+def write_tensors(state: Any, file: BinaryIO | io.BytesIO) -> None:
     """Writes tensors and plain values, and then the SHA-256 of all that was written."""
     writer = _HashedWriter(file)
     torch.save(state, writer)  # pyright: ignore[reportArgumentType]  it asks for no more than these two methods

@@ -15,7 +15,8 @@ from torch import nn
 from infogan.config.spec import LatentSpec
 from infogan.config.train_config import TrainConfig
 from infogan.models import Discriminator, Generator
-from infogan.system.errors import UserError, one_line, shown
+from infogan.system.errors import MALFORMED, UserError, one_line, shown
+from infogan.system.paths import given_folder, given_path
 from infogan.system.readers import is_count
 from infogan.system.tensor_files import read_tensors
 from infogan.training.run import CHECKPOINT_FORMAT, N_CHECKPOINTS_KEPT, Run
@@ -59,10 +60,6 @@ def _naming(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is not a whole checkpoint: {one_line(error)}") from error
 
 
-# What comes of using content that is not as it should be.
-MALFORMED = (LookupError, RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError)
-
-
 # Names of weights and buffers of before, and today's.
 _RENAMED = {"q_head.classes.": "q_head.overclusters.", "q_head.class_joints": "q_head.overcluster_joints"}
 
@@ -87,16 +84,17 @@ def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", a
         UserError: There is none.
     """
     if run_or_file is not None:
-        given = Path(run_or_file)
+        given = given_path(run_or_file, argument)
         if not given.exists():
             raise UserError(
                 f"{argument}: expected a run's folder, as in runs/<name>, or a .pt file, got {str(given)!r}"
             )
         return Run.open(given, argument).latest_checkpoint() if given.is_dir() else given
-    files = list((Path(out_dir) / "runs").glob("*/checkpoints/step_*.pt"))
+    runs = given_folder(out_dir, "--out-dir") / "runs"
+    files = list(runs.glob("*/checkpoints/step_*.pt"))
     if not files:
         raise UserError(
-            f"{argument}: expected a run or file, or a run under {str(Path(out_dir) / 'runs')!r}, got none; "
+            f"{argument}: expected a run or file, or a run under {str(runs)!r}, got none; "
             "python scripts/train.py makes one"
         )
     newest = max(files, key=lambda path: path.stat().st_mtime)

@@ -13,9 +13,9 @@ from infogan.config.train_config import TrainConfig
 from infogan.data.batches import epoch_of
 from infogan.data.datasets import ImageDataset, load_dataset
 from infogan.system import distributed
-from infogan.system.errors import NonFiniteLossError, UserError, one_line
+from infogan.system.errors import MALFORMED, NonFiniteLossError, UserError, one_line
 from infogan.system.runtime import resolve_device, resolve_precision
-from infogan.training.checkpoint import MALFORMED, load_resumable
+from infogan.training.checkpoint import load_resumable
 from infogan.training.recorder import MAX_SAMPLE_GRIDS, MeanLog, Monitor, Recorder, RunRecorder
 from infogan.training.run import Run
 from infogan.training.trainer import Trainer
