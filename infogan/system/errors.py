@@ -30,7 +30,13 @@ def shown(value: object) -> str:
         text = repr(value)
     except ValueError:  # Python writes no integers of more than 4,300 digits
         return f"a {type(value).__name__} too long to show"
-    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN // 2]}...{text[-_MAX_SHOWN // 2 :]}"
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """Returns a text, the middle of a long one left out."""
+    half = _MAX_SHOWN // 2
+    return text if len(text) <= _MAX_SHOWN else f"{text[:half]} ... {text[-half:]}"
 
 
 _MAX_SHOWN = 200  # characters

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from infogan.config.options import MAX_EPOCHS, MAX_STEPS, whole_number
 from infogan.config.train_config import TrainConfig
 from infogan.data.batches import epoch_of
 from infogan.data.datasets import ImageDataset, load_dataset
@@ -195,8 +196,15 @@ def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) ->
         data_dir=str(Path(config.data_dir).absolute()),
         device=str(device),
         precision=distributed.from_first(lambda: resolve_precision(config.precision, device)),
-        steps=config.steps if epochs is None else max(1, epochs * per_epoch),
+        steps=config.steps if epochs is None else _steps_of(epochs, per_epoch),
     )
+
+
+def _steps_of(epochs: int, per_epoch: int) -> int:
+    steps = whole_number(epochs, "--epochs", 1, MAX_EPOCHS) * max(1, per_epoch)
+    if steps > MAX_STEPS:
+        raise UserError(f"--epochs: expected at most {MAX_STEPS:,} steps, got {epochs} times {per_epoch:,} steps")
+    return steps
 
 
 def _check_monitor(config: TrainConfig, monitor: Monitor | None) -> None:

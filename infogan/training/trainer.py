@@ -6,6 +6,7 @@ import copy
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,7 +42,7 @@ class Trainer:
 
     Args:
         config: Nets, objective, rates, seed, device.
-        images: uint8, NCHW, in [0, 255]; moved to the device.
+        images: uint8, NCHW, in [0, 255], a tensor or an array; moved to the device.
 
     Attributes:
         generator: G, as trained.
@@ -54,12 +55,8 @@ class Trainer:
         UserError: Images of another type or shape, fewer than a batch, or too small; a device that is not there.
     """
 
-    def __init__(self, config: TrainConfig, images: Tensor) -> None:
-        if images.dtype != torch.uint8 or images.ndim != 4:
-            raise UserError(
-                "images: expected uint8 in [0, 255] of shape (n, channels, height, width), "
-                f"got {images.dtype} of shape {tuple(images.shape)}"
-            )
+    def __init__(self, config: TrainConfig, images: Tensor | np.ndarray) -> None:
+        images = _image_tensor(images)
         distributed.check_batch_size(config.batch_size)
         self.config, self.spec = config, config.spec
         self.device = resolve_device(config.device)
@@ -208,6 +205,16 @@ class Trainer:
                                 f"expected Adam's {name} of shape {tuple(parameter.shape)}, "
                                 f"got {tuple(averages[name].shape)}"
                             )
+
+
+def _image_tensor(images: Any) -> Tensor:
+    """Returns images as a tensor of uint8, NCHW."""
+    got = type(images).__name__
+    if isinstance(images, Tensor | np.ndarray):
+        if str(images.dtype).removeprefix("torch.") == "uint8" and images.ndim == 4:
+            return torch.as_tensor(images)
+        got = f"{images.dtype} of shape {tuple(images.shape)}"
+    raise UserError(f"images: expected uint8 in [0, 255] of shape (n, channels, height, width), got {got}")
 
 
 def differences_between(run: TrainConfig, asked: TrainConfig) -> list[str]:
