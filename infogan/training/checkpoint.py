@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,9 +191,7 @@ def _saved_config(state: dict[str, Any]) -> TrainConfig:
     return config
 
 
-def _nets_that_fit(
-    config: TrainConfig, image_shape: Sequence[int], weights: dict[str, Any]
-) -> tuple[Generator, Discriminator]:
+def _nets_that_fit(config: TrainConfig, image_shape: Any, weights: Any) -> tuple[Generator, Discriminator]:
     """Returns nets that take no memory yet, on torch's meta device, which the weights are seen to fit."""
     channels, height, width_px = image_shape
     if not all(map(is_count, image_shape)):
@@ -205,7 +203,7 @@ def _nets_that_fit(
     return nets
 
 
-def _check_weights(part: str, weights: dict[str, Any], net: nn.Module) -> None:
+def _check_weights(part: str, weights: Any, net: nn.Module) -> None:
     """Checks that a net can take its weights and buffers: all of them, of its shapes and types, and finite.
 
     Raises:
