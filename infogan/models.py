@@ -148,7 +148,7 @@ class Discriminator(nn.Module):
             ]
         self.trunk = Trunk(
             *layers,
-            _FlattenChannelsLast(),  # before the leaky ReLU, whose gradient is slow where two memory layouts meet
+            FlattenChannelsLast(),  # before the leaky ReLU, whose gradient is slow where two memory layouts meet
             nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
             nn.Linear(height * width_px * widths[-1], n_features, bias=False),
             nn.BatchNorm1d(n_features),
@@ -211,8 +211,8 @@ class HiddenLayerHead(nn.Sequential):
         )
 
 
-class _FlattenChannelsLast(nn.Module):
-    """Flattens to (n, h·w·c): for a tensor that lies channels-last in memory this is free."""
+class FlattenChannelsLast(nn.Module):
+    """Flattens to (n, h·w·ch): for a tensor that lies channels-last in memory this is free."""
 
     def forward(self, x: Float[Tensor, "n ch h w"]) -> Float[Tensor, "n features"]:
         return x.permute(0, 2, 3, 1).flatten(1)

@@ -19,6 +19,7 @@ ORDER = (
     ("latents",),
     ("losses",),
     ("models",),
+    ("weights",),
     ("data",),
     ("extensions",),
     ("auxiliary",),
