@@ -16,8 +16,7 @@ EVALUATION_FILE = "evaluation.json"
 
 def evaluation_path(checkpoint: Path) -> Path:
     """Returns where a checkpoint's evaluation belongs: beside its run, or beside the file if it is of no run here."""
-    run = Run.of_checkpoint(checkpoint)
-    return checkpoint.with_suffix(f".{EVALUATION_FILE}") if run is None else run.folder / EVALUATION_FILE
+    return Run.file_of(checkpoint, EVALUATION_FILE)
 
 
 def save_evaluation(evaluation: dict[str, Any], path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from infogan.config.spec import LatentSpec
 from infogan.config.train_config import TrainConfig
-from infogan.models import Discriminator, Generator
+from infogan.models import Discriminator, Generator, ImageShape
 from infogan.system.errors import UserError, one_line
 from infogan.training.run import CHECKPOINT_FORMAT, N_CHECKPOINTS_KEPT, Run
 from infogan.training.trainer import make_extensions, make_nets
@@ -111,6 +111,8 @@ class TrainedNets:
         config: The run's configuration.
         step: Steps trained.
         seconds: That these steps took; None in a checkpoint that `fit` did not write.
+        image_shape: Channels, height and width in pixels.
+        checkpoint: The file they are from.
     """
 
     name: str
@@ -121,6 +123,8 @@ class TrainedNets:
     config: TrainConfig
     step: int
     seconds: float | None
+    image_shape: ImageShape
+    checkpoint: Path
 
 
 def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bool = False) -> TrainedNets:
@@ -160,4 +164,6 @@ def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bo
         config=config,
         step=state["step"],
         seconds=state.get("log", {}).get("seconds"),
+        image_shape=(channels, height, width_px),
+        checkpoint=path,
     )

@@ -19,6 +19,7 @@ from infogan.data.batches import epoch_of
 from infogan.data.datasets import ImageDataset
 from infogan.system import distributed
 from infogan.system.errors import NonFiniteLossError, UserError
+from infogan.system.progress import seconds_between_updates
 from infogan.training.curves import loss_figures
 from infogan.training.run import Run
 from infogan.training.trainer import Trainer
@@ -131,7 +132,7 @@ class RunRecorder(Recorder):
             initial=trainer.step * self.config.batch_size,
             unit="img",
             unit_scale=True,
-            mininterval=0.5 if sys.stderr.isatty() else 30,  # seconds; a log file needs fewer lines
+            mininterval=seconds_between_updates(),
         )
         return self
 

@@ -99,6 +99,12 @@ class Run:
         return None
 
     @classmethod
+    def file_of(cls, checkpoint: Path, name: str) -> Path:
+        """Returns where a file made from a checkpoint belongs: in its run's folder, or beside it if it is of no run."""
+        run = cls.of_checkpoint(checkpoint)
+        return checkpoint.with_suffix(f".{name}") if run is None else run.folder / name
+
+    @classmethod
     def for_pictures(cls, checkpoint: Path, name: str, out_dir: str | None) -> Run:
         """Returns where pictures of a checkpoint belong: under `out_dir` if given, else with its run, or beside it.
 
