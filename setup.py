@@ -12,6 +12,13 @@ VERSION = next(
     if line.startswith("__version__")
 )
 
+EXPORT = [
+    "huggingface_hub>=0.30",  # folders as save_pretrained makes them
+    "onnx>=1.17",  # ONNX files
+    "onnxscript>=0.3",  # torch's exporter to ONNX
+    "onnxruntime>=1.20",  # runs what was exported, to compare it
+]
+
 setup(
     name="infogan",
     version=VERSION,
@@ -20,11 +27,12 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["infogan", "infogan.*"]),
-    package_data={"infogan": ["assets/*.pt"]},
+    package_data={"infogan": ["assets/*.pt", "pretrained/*/*"]},
     python_requires=">=3.10",
     install_requires=[line for line in LINES if line],
     extras_require={
         "inception": ["torchmetrics>=1.4"],  # Inception FID and KID
+        "export": EXPORT,
         "dev": [
             "build>=1.2",  # sdist and wheel
             "pytest>=8",  # tests
@@ -32,6 +40,7 @@ setup(
             "beartype>=0.18",  # checks the shapes in signatures while testing
             "scikit-image>=0.22",  # reference for the skeletons of digits
             "torchmetrics>=1.4",  # reference for the Fréchet distance
+            *EXPORT,
             "ruff>=0.6",  # style
             "pyright[nodejs]>=1.1.380",  # types
         ],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config.command_line import check_new_file, check_range, make_parser
+from infogan.config.command_line import CHECKPOINT_HELP, check_new_file, check_range, make_parser
 from infogan.config.options import MAX_SEED
 from infogan.system.errors import UserError, run_script
 
@@ -20,7 +20,7 @@ def parse_flags() -> argparse.Namespace:
         "Measure what a run learned, on images and labels that it never saw: L_I of each code, clustering, what each "
         "code controls, image quality. Or, with --report, put the evaluations of many runs into one table."
     )
-    parser.add_argument("run", nargs="?", help="a run, as in runs/<name>, or a .pt file (default: the newest run)")
+    parser.add_argument("run", nargs="?", help=CHECKPOINT_HELP)
     parser.add_argument("--data-dir", help="folder of the IDX files (default: where the run had them, else data)")
     parser.add_argument(
         "--out-dir", help="folder of runs/ and samples/ (default: ., and for pictures where the run is)"
@@ -63,9 +63,12 @@ def evaluate(flags: argparse.Namespace) -> None:
     from infogan.system.runtime import make_deterministic
     from infogan.training.checkpoint import find_checkpoint
     from infogan.training.run import Run
+    from infogan.weights.pretrained import is_pretrained
 
     checkpoint = find_checkpoint(flags.run, flags.out_dir or ".", "run")
     path = flags.json or evaluation_path(checkpoint)
+    if flags.json is None and is_pretrained(checkpoint):
+        raise UserError("--json: expected a file, since pretrained weights keep the measures they came with, got none")
     check_new_file(path, "--json")
     make_deterministic()
     evaluation = evaluate(

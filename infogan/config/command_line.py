@@ -15,6 +15,8 @@ from infogan.config.presets import DEFAULT_PRESET
 from infogan.config.train_config import HINTS, TrainConfig
 from infogan.system.errors import UserError
 
+# Of what `find_checkpoint` takes.
+CHECKPOINT_HELP = "a run, as in runs/<name>, a .pt file, or exported or pretrained weights (default: the newest run)"
 GROUPS = ("run", "data", "codes", "nets", "objective", "extensions", "optimisation", "output")
 
 

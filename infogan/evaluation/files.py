@@ -9,13 +9,19 @@ from typing import Any
 from infogan.system.errors import UserError
 from infogan.system.files import write_atomically
 from infogan.training.run import Run
+from infogan.weights.files import WEIGHTS_FILE
 
 EVALUATION_FORMAT = "infogan-evaluation-2"
 EVALUATION_FILE = "evaluation.json"
 
 
 def evaluation_path(checkpoint: Path) -> Path:
-    """Returns where a checkpoint's evaluation belongs: beside its run, or beside the file if it is of no run here."""
+    """Returns where the evaluation of a checkpoint, or of exported weights, belongs.
+
+    That is in its run's folder, or in that of the weights; beside the file if it is in neither.
+    """
+    if checkpoint.name == WEIGHTS_FILE:
+        return checkpoint.with_name(EVALUATION_FILE)
     return Run.file_of(checkpoint, EVALUATION_FILE)
 
 

@@ -1,7 +1,8 @@
-"""Checkpoints: found, read without executing anything, and made into nets."""
+"""Checkpoints and exported weights: found, read without executing anything, and made into nets."""
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from infogan.config.train_config import TrainConfig
 from infogan.models import Discriminator, Generator, ImageShape
 from infogan.system.errors import UserError, one_line
 from infogan.training.run import CHECKPOINT_FORMAT, N_CHECKPOINTS_KEPT, Run
-from infogan.training.trainer import make_extensions, make_nets
+from infogan.training.trainer import make_extensions, make_folded_nets, make_nets
+from infogan.weights.files import WEIGHTS_FILE, WEIGHTS_FORMAT, WEIGHTS_SUFFIX, read_description, read_tensors
+from infogan.weights.pretrained import pretrained_file, pretrained_names
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -74,20 +77,32 @@ _DAMAGE = (
 
 
 def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", argument: str = "--checkpoint") -> Path:
-    """Returns a checkpoint's path: of the file or run given, else of the newest run under `out_dir`.
+    """Returns the path of a checkpoint or of exported weights; if none is given, of the newest run under `out_dir`.
 
     An error names `argument`.
+
+    Args:
+        run_or_file: A run's folder, for its newest checkpoint; a checkpoint or a safetensors file; a folder with
+            exported weights; or the name of weights that the package ships.
+        out_dir: The folder of `runs/`.
+        argument: What the user calls `run_or_file`.
 
     Raises:
         UserError: There is none.
     """
     if run_or_file is not None:
         given = Path(run_or_file)
-        if not given.exists():
-            raise UserError(
-                f"{argument}: expected a run's folder, as in runs/<name>, or a .pt file, got {str(given)!r}"
-            )
-        return Run.open(given, argument).latest_checkpoint() if given.is_dir() else given
+        if given.is_dir():
+            weights = given / WEIGHTS_FILE
+            return weights if weights.is_file() else Run.open(given, argument).latest_checkpoint()
+        if given.exists():
+            return given
+        if (shipped := pretrained_file(str(run_or_file))) is not None:
+            return shipped
+        raise UserError(
+            f"{argument}: expected a run's folder, as in runs/<name>, a .pt or {WEIGHTS_SUFFIX} file, a folder with "
+            f"{WEIGHTS_FILE}, or pretrained weights ({', '.join(pretrained_names())}), got {str(run_or_file)!r}"
+        )
     files = list((Path(out_dir) / "runs").glob("*/checkpoints/step_*.pt"))
     if not files:
         raise UserError(
@@ -100,13 +115,14 @@ def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", a
 
 @dataclass(frozen=True)
 class TrainedNets:
-    """The nets of a checkpoint, in evaluation mode.
+    """The nets of a checkpoint, or of exported weights, in evaluation mode.
 
     Attributes:
-        name: The run's.
+        name: The run's, or what the exported model is called.
         generator: G; its EMA where the run kept one.
         averaged_generator: Whether it is the EMA.
         discriminator: D and Q.
+        image_shape: Channels, height and width in pixels.
         spec: The latents.
         config: The run's configuration.
         step: Steps trained.
@@ -119,6 +135,7 @@ class TrainedNets:
     generator: Generator
     averaged_generator: bool
     discriminator: Discriminator
+    image_shape: ImageShape
     spec: LatentSpec
     config: TrainConfig
     step: int
@@ -128,24 +145,32 @@ class TrainedNets:
 
 
 def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bool = False) -> TrainedNets:
-    """Returns the nets that a checkpoint holds; it alone is needed, and it may be from another device.
+    """Returns the nets of a checkpoint or of exported weights; the file alone is needed, from whichever device.
 
     Args:
-        path: The checkpoint, or a run's folder, as in runs/<name>, for its newest.
+        path: A checkpoint; a run's folder, as in runs/<name>, for its newest; what `scripts/export.py` wrote as
+            safetensors or for Hugging Face; or the name of weights that the package ships.
         device: Where to put them.
         baseline: The vanilla GAN with its probe Q, of which no EMA is kept, instead of InfoGAN.
 
     Raises:
-        UserError: The file is not a checkpoint, it is damaged, or it holds no vanilla GAN.
+        UserError: The file is of another kind, it is damaged, or it holds no vanilla GAN.
     """
     path = find_checkpoint(path, argument="path")
+    return (_of_weights if path.suffix == WEIGHTS_SUFFIX else _of_checkpoint)(path, device, baseline)
+
+
+_NO_BASELINE = "it holds no vanilla GAN: expected the checkpoint of a run with --baseline"
+
+
+def _of_checkpoint(path: Path, device: torch.device | str, baseline: bool) -> TrainedNets:
     state = load_checkpoint(path, device)
     try:
         # The name becomes a folder's: it is checked like one that a user gives.
         config = TrainConfig.from_dict({**state["config"], "name": state["name"]})
         trained, average = (state["vanilla"], None) if baseline else (state["infogan"], state["generator_ema"])
         if trained is None:
-            raise UserError("it holds no vanilla GAN: expected the checkpoint of a run with --baseline")
+            raise UserError(_NO_BASELINE)
         channels, height, width_px = state["image_shape"]
         extensions = make_extensions(config)
         generator, discriminator = make_nets(config, (channels, height, width_px), extensions, device)
@@ -160,6 +185,7 @@ def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bo
         generator=generator.eval(),
         averaged_generator=average is not None,
         discriminator=discriminator.eval(),
+        image_shape=(channels, height, width_px),
         spec=config.spec,
         config=config,
         step=state["step"],
@@ -167,3 +193,51 @@ def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bo
         image_shape=(channels, height, width_px),
         checkpoint=path,
     )
+
+
+def _of_weights(path: Path, device: torch.device | str, baseline: bool) -> TrainedNets:
+    if baseline:
+        raise UserError(f"{path}: {_NO_BASELINE}")
+    description = read_description(path)
+    try:
+        config = TrainConfig.from_dict({**description["train_config"], "name": description["name"]})
+        channels, height, width_px = description["image_shape"]
+        nets = make_folded_nets(config, (channels, height, width_px))
+        expected = {name: weight.shape for name, weight in nets.state_dict().items()}
+        tensors = read_tensors(path, expected, description["sha256"], device)
+        nets.load_state_dict({name: tensors[name] for name in expected}, assign=True)
+        return TrainedNets(
+            name=description["name"],
+            generator=nets["generator"],  # pyright: ignore[reportArgumentType]
+            averaged_generator=description["averaged_generator"],
+            discriminator=nets["discriminator"],  # pyright: ignore[reportArgumentType]
+            image_shape=(channels, height, width_px),
+            spec=config.spec,
+            config=config,
+            step=description["step"],
+            seconds=description["seconds"],
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (LookupError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+        raise UserError(f"{path} has no description that fits: {one_line(error)}") from error
+
+
+def describe_nets(nets: TrainedNets, name: str) -> dict[str, Any]:
+    """Returns what exported weights say of themselves, ready for JSON; `load_nets` needs it, and their digest besides.
+
+    Args:
+        nets: The nets.
+        name: What the exported model is called.
+    """
+    # The vanilla GAN is left behind, and where one machine keeps its data says nothing of the nets.
+    config = dataclasses.replace(nets.config, name=name, baseline=False).to_dict()
+    return {
+        "format": WEIGHTS_FORMAT,
+        "name": name,
+        "step": nets.step,
+        "seconds": nets.seconds,
+        "averaged_generator": nets.averaged_generator,
+        "image_shape": [*nets.image_shape],
+        "train_config": {name: value for name, value in config.items() if name != "data_dir"},
+    }

@@ -26,6 +26,7 @@ from infogan.config.train_config import TrainConfig
 from infogan.system.errors import UserError
 from infogan.system.files import write_atomically
 from infogan.training.environment import environment, read_sessions
+from infogan.weights.pretrained import is_pretrained
 
 CHECKPOINT_FORMAT = "infogan-checkpoint-1"
 N_CHECKPOINTS_KEPT = 2
@@ -108,11 +109,16 @@ class Run:
     def for_pictures(cls, checkpoint: Path, name: str, out_dir: str | None) -> Run:
         """Returns where pictures of a checkpoint belong: under `out_dir` if given, else with its run, or beside it.
 
+        Those of weights that the package ships are not put beside them, but here, and under a name that tells them
+        from the run that the weights are of.
+
         Args:
-            checkpoint: The file.
+            checkpoint: The file, or that of exported weights.
             name: Of its run.
             out_dir: The root of `samples/`.
         """
+        if is_pretrained(checkpoint):
+            return cls(Path(out_dir or "."), f"{name}-pretrained")
         if out_dir is None and (run := cls.of_checkpoint(checkpoint)) is not None:
             return run
         return cls(checkpoint.parent if out_dir is None else Path(out_dir), name)

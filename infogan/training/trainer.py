@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infogan.config.train_config import MAY_CHANGE, TrainConfig, differences
 from infogan.data.augment import AffineRange, Augmentation, Views, make_views
@@ -27,6 +28,7 @@ from infogan.system.runtime import (
 )
 from infogan.training.step import InfoGANStep, code_weights
 from infogan.training.vanilla import VanillaStep
+from infogan.weights.folding import folded
 
 
 class Trainer:
@@ -213,6 +215,17 @@ def make_nets(
     for extension in extensions:
         extension.attach(discriminator)
     return generator.to(device), discriminator.to(device)
+
+
+def make_folded_nets(config: TrainConfig, image_shape: ImageShape) -> nn.ModuleDict:
+    """Returns the `generator` and `discriminator` of a run as `folded` returns them, with weights that take no memory.
+
+    They are on torch's meta device: shapes can be compared before weights are loaded with `assign=True`.
+    """
+    config = dataclasses.replace(config, terms="")  # terms make no nets, and need the code that registered them
+    with torch.device("meta"):
+        nets = make_nets(config, image_shape, make_extensions(config), "meta")
+    return nn.ModuleDict(dict(zip(("generator", "discriminator"), map(folded, nets), strict=True)))
 
 
 def augmentation(config: TrainConfig) -> Augmentation:
