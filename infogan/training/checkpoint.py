@@ -122,7 +122,6 @@ class TrainedNets:
         generator: G; its EMA where the run kept one.
         averaged_generator: Whether it is the EMA.
         discriminator: D and Q.
-        image_shape: Channels, height and width in pixels.
         spec: The latents.
         config: The run's configuration.
         step: Steps trained.
@@ -135,7 +134,6 @@ class TrainedNets:
     generator: Generator
     averaged_generator: bool
     discriminator: Discriminator
-    image_shape: ImageShape
     spec: LatentSpec
     config: TrainConfig
     step: int
@@ -185,7 +183,6 @@ def _of_checkpoint(path: Path, device: torch.device | str, baseline: bool) -> Tr
         generator=generator.eval(),
         averaged_generator=average is not None,
         discriminator=discriminator.eval(),
-        image_shape=(channels, height, width_px),
         spec=config.spec,
         config=config,
         step=state["step"],
@@ -211,11 +208,12 @@ def _of_weights(path: Path, device: torch.device | str, baseline: bool) -> Train
             generator=nets["generator"],  # pyright: ignore[reportArgumentType]
             averaged_generator=description["averaged_generator"],
             discriminator=nets["discriminator"],  # pyright: ignore[reportArgumentType]
-            image_shape=(channels, height, width_px),
             spec=config.spec,
             config=config,
             step=description["step"],
             seconds=description["seconds"],
+            image_shape=(channels, height, width_px),
+            checkpoint=path,
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
