@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config.command_line import check_new_file, check_range, make_parser
+from infogan.config.command_line import FOLDER, check_new_file, check_range, make_parser
 from infogan.config.datasets import DATASETS
+from infogan.config.options import MAX_STEPS
 from infogan.config.presets import PRESETS
 from infogan.config.train_config import TrainConfig
 from infogan.system.errors import UserError, run_script
@@ -45,7 +46,7 @@ def parse_flags() -> argparse.Namespace:
     )
     parser.add_argument("--preset", default="paper", choices=list(PRESETS), help="nets and objective (default: paper)")
     parser.add_argument("--dataset", default="mnist", choices=list(DATASETS), help="images (default: mnist)")
-    parser.add_argument("--data-dir", default="data", help="folder of the IDX files (default: data)")
+    parser.add_argument("--data-dir", type=FOLDER, default="data", help="folder of the IDX files (default: data)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each loop (default: 9)")
     parser.add_argument("--steps", type=int, default=10, help="steps in a turn (default: 10)")
@@ -57,10 +58,8 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the measures here")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table as Markdown")
     flags = parser.parse_args()
-    least_1 = (1, None)
-    check_range(
-        flags, rounds=least_1, steps=least_1, quality_seeds=(0, None), quality_steps=least_1, quality_every=least_1
-    )
+    steps, turns = (1, MAX_STEPS), (1, 1000)
+    check_range(flags, rounds=turns, steps=steps, quality_seeds=(0, 1000), quality_steps=steps, quality_every=steps)
     check_new_file(flags.json, "--json")
     check_new_file(flags.markdown, "--markdown")
     return flags

@@ -8,11 +8,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config.command_line import CHECKPOINT_HELP, check_new_file, check_range, make_parser
+from infogan.config.command_line import CHECKPOINT_HELP, FOLDER, check_new_file, check_range, make_parser
 from infogan.config.options import MAX_SEED
 from infogan.system.errors import UserError, run_script
 
-LEAST_SAMPLES = 100
+LEAST_SAMPLES, MOST_SAMPLES = 100, 1_000_000
 
 
 def parse_flags() -> argparse.Namespace:
@@ -20,10 +20,12 @@ def parse_flags() -> argparse.Namespace:
         "Measure what a run learned, on images and labels that it never saw: L_I of each code, clustering, what each "
         "code controls, image quality. Or, with --report, put the evaluations of many runs into one table."
     )
-    parser.add_argument("run", nargs="?", help=CHECKPOINT_HELP)
-    parser.add_argument("--data-dir", help="folder of the IDX files (default: where the run had them, else data)")
+    parser.add_argument("run", type=Path, nargs="?", help=CHECKPOINT_HELP)
     parser.add_argument(
-        "--out-dir", help="folder of runs/ and samples/ (default: ., and for pictures where the run is)"
+        "--data-dir", type=FOLDER, help="folder of the IDX files (default: where the run had them, else data)"
+    )
+    parser.add_argument(
+        "--out-dir", type=FOLDER, help="folder of runs/ and samples/ (default: ., and for pictures where the run is)"
     )
     parser.add_argument("--json", type=Path, help="file of the measures (default: runs/<name>/evaluation.json)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -35,11 +37,11 @@ def parse_flags() -> argparse.Namespace:
         metavar="FILE",
         help="TorchScript file of the Inception network: also measure Inception FID and KID (minutes on a CPU)",
     )
-    parser.add_argument("--report", nargs="+", metavar="RUN", help="evaluated runs to put into one table")
+    parser.add_argument("--report", type=Path, nargs="+", metavar="RUN", help="evaluated runs to put into one table")
     parser.add_argument("--bar", type=float, default=0.95, help="accuracy that a run should reach (default: 0.95)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="with --report: also write it as Markdown")
     flags = parser.parse_args()
-    check_range(flags, seed=(0, MAX_SEED), n_samples=(LEAST_SAMPLES, None))
+    check_range(flags, seed=(0, MAX_SEED), n_samples=(LEAST_SAMPLES, MOST_SAMPLES))
     if not 0 <= flags.bar <= 1:
         raise UserError(f"--bar: expected a number in [0, 1], got {flags.bar}")
     if flags.inception is not None and not flags.inception.is_file():

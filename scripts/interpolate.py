@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config.command_line import CHECKPOINT_HELP, check_range, make_parser
+from infogan.config.command_line import CHECKPOINT_HELP, FOLDER, check_range, make_parser
 from infogan.config.options import MAX_SEED
 from infogan.config.spec import LatentSpec
 from infogan.system.errors import UserError, run_script
@@ -19,9 +19,9 @@ def parse_flags() -> argparse.Namespace:
         "Draw factor sweeps, a two-code grid, and linear and spherical interpolations of a trained run, "
         "as PNG files and, with --gif, as looping GIFs."
     )
-    parser.add_argument("--checkpoint", help=CHECKPOINT_HELP)
+    parser.add_argument("--checkpoint", type=Path, help=CHECKPOINT_HELP)
     parser.add_argument(
-        "--out-dir", help="folder of runs/ and samples/ (default: ., and for pictures where the run is)"
+        "--out-dir", type=FOLDER, help="folder of runs/ and samples/ (default: ., and for pictures where the run is)"
     )
     parser.add_argument("--factor", default="all", help="the code to sweep: c1, c2, ..., or all (default: all)")
     parser.add_argument(

@@ -10,8 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a checkout works without being installed
 
-from infogan.config.command_line import check_new_file, check_range, make_parser
-from infogan.config.options import MAX_SEED
+from infogan.config.command_line import FOLDER, check_new_file, check_range, make_parser
+from infogan.config.options import MAX_EPOCHS, MAX_SEED
 from infogan.system.errors import run_script
 
 DEFAULT_OUT = ROOT / "infogan" / "assets" / "digit_classifier.pt"
@@ -22,7 +22,7 @@ def parse_flags() -> argparse.Namespace:
         "Train the digit classifier on the 60,000 MNIST digits, and write its frozen weights. About 4 minutes on "
         "2 CPU cores. The last epoch is kept; the test digits are only scored, at the end."
     )
-    parser.add_argument("--data-dir", default="data", help="folder of the IDX files (default: data)")
+    parser.add_argument("--data-dir", type=FOLDER, default="data", help="folder of the IDX files (default: data)")
     parser.add_argument("--epochs", type=int, default=12, help="passes over the training digits (default: 12)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N (default: cpu)")
@@ -30,7 +30,7 @@ def parse_flags() -> argparse.Namespace:
         "--out", type=Path, default=DEFAULT_OUT, help="weight file, replaced if there (default: the package's own)"
     )
     flags = parser.parse_args()
-    check_range(flags, epochs=(1, None), seed=(0, MAX_SEED))
+    check_range(flags, epochs=(1, MAX_EPOCHS), seed=(0, MAX_SEED))
     check_new_file(flags.out, "--out")
     return flags
 

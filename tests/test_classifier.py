@@ -132,8 +132,27 @@ class TestFile:
         assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
     def test_missing_weights_name_the_command(self, tmp_path):
-        with pytest.raises(UserError, match=r"a\.pt: no weights; .*train_classifier"):
+        with pytest.raises(UserError, match=r"digit classifier: cannot read .*a\.pt: No such file.*train_classifier"):
             load_digit_classifier(tmp_path / "a.pt")
+
+    def test_a_damaged_file_is_refused(self, tmp_path):
+        path = tmp_path / "a.pt"
+        save_digit_classifier(fresh(3), path)
+        whole = path.read_bytes()
+        shipped = (Path(infogan.__file__).parent / "assets" / "digit_classifier.pt").read_bytes()  # it has no digest
+        damaged = [content[:n] for content in (whole, shipped) for n in (0, 100, len(content) - 1)]
+        for content in (whole, shipped):
+            one_bit_off = bytearray(content)
+            one_bit_off[len(content) // 2] ^= 1
+            damaged.append(bytes(one_bit_off))
+        for content in damaged:
+            path.write_bytes(content)
+            with pytest.raises(UserError, match=r"^digit classifier: .*a\.pt is truncated, altered") as error:
+                load_digit_classifier(path)
+            assert "\n" not in str(error.value)
+        torch.save({"weight": torch.ones(2)}, path)
+        with pytest.raises(UserError, match=r"of another net: .*; python scripts/train_classifier\.py"):
+            load_digit_classifier(path)
 
 
 class TestTraining:

@@ -1,13 +1,16 @@
 import dataclasses
 import json
+import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from infogan import TrainConfig, UserError
 from infogan.config.command_line import ResumeRun, StartRun, parse_train_flags
-from infogan.config.options import flag_of
+from infogan.config.options import choices, flag_of, members
 from infogan.config.presets import PRESETS
-from infogan.config.train_config import MAY_CHANGE, differences
+from infogan.config.train_config import HINTS, MAY_CHANGE, differences
 
 
 def parse(*argv):
@@ -18,40 +21,64 @@ def parse(*argv):
     ("flags", "message"),
     [
         (["--steps", "many"], "argument --steps: invalid int value: 'many'"),
-        (["--steps", "0"], "--steps: expected at least 1, got 0"),
-        (["--epochs", "-1"], "--epochs: expected at least 1, got -1"),
+        (["--steps", "0"], "--steps: expected 1 to 1,000,000,000, got 0"),
+        (["--epochs", "-1"], "--epochs: expected 1 to 1,000,000, got -1"),
         (["--steps", "5", "--epochs", "5"], "--epochs: give --steps or --epochs, not both"),
-        (["--batch-size", "1"], "--batch-size: expected at least 2, got 1"),
-        (["--noise-dim", "0"], "--noise-dim: expected at least 1, got 0"),
-        (["--width", "1"], "--width: expected 4 to 1024, got 1"),
+        (["--batch-size", "1"], "--batch-size: expected 2 to 1,000,000, got 1"),
+        (["--noise-dim", "0"], "--noise-dim: expected 1 to 10,000, got 0"),
+        (["--width", "1"], "--width: expected 4 to 1,024, got 1"),
         (["--name", "n" * 101], "--name: expected a folder's name of at most 100"),
-        (["--seed", "-1"], "--seed: expected 0 to 4294967295, got -1"),
-        (["--lambda-cat", "-0.1"], "--lambda-cat: expected 0 or a positive number, got -0.1"),
-        (["--lambda-cont", "nan"], "--lambda-cont: expected 0 or a positive number, got nan"),
+        (["--seed", "-1"], "--seed: expected 0 to 4,294,967,295, got -1"),
+        (["--lambda-cat", "-0.1"], "--lambda-cat: expected 0 to 1,000,000, got -0.1"),
+        (["--lambda-cont", "nan"], "--lambda-cont: expected 0 to 1,000,000, got nan"),
         (["--lr-g", "0"], "--lr-g: expected a positive number, got 0.0"),
         (["--lr-d", "inf"], "--lr-d: expected a positive number, got inf"),
         (["--beta1", "1"], r"--beta1: expected a number in \[0, 1\), got 1.0"),
         (["--ema-decay", "1.5"], r"--ema-decay: expected a number in \[0, 1\), got 1.5"),
-        (["--q-std", "-1"], "--q-std: expected a positive number, got -1.0"),
+        (["--q-std", "-1"], "--q-std: expected 0.001 to 1,000, got -1.0"),
         (["--codes", "cat10,slant"], "codes: expected a comma-separated list of .* got 'slant'"),
         (["--dataset", "cifar"], "--dataset: expected auto, mnist, mnist5k, fashion or a .npy file, got 'cifar'"),
         (["--dataset", "mine.npy", "--eval-every", "5"], "--eval-every: expected 0 with images of your own"),
         (["--preset", "papre"], "argument --preset: invalid choice: 'papre'"),
         (["--gan-loss", "wgan"], "argument --gan-loss: invalid choice: 'wgan'"),
         (["--name", "a/b"], "--name: expected a folder's name of at most 100 letters"),
+        (["--name", "数" * 86], "--name: expected a folder's name"),  # 258 bytes
         (["--name", ".."], "--name: expected a folder's name"),
-        (["--sample-every", "0"], "--sample-every: expected at least 1, got 0"),
-        (["--terms", "smooth"], "--terms: expected name=weight, separated by commas, got 'smooth'"),
-        (["--terms", "smooth=much"], "--terms: expected name=weight, separated by commas, got 'smooth=much'"),
+        (["--sample-every", "0"], "--sample-every: expected 1 to 1,000,000,000, got 0"),
+        (["--terms", "smooth"], "--terms: expected name=weight, separated by commas, .* got 'smooth'"),
+        (["--terms", "smooth=much"], "--terms: expected name=weight, separated by commas, .* got 'smooth=much'"),
         (["--mi-updates", "g"], "unrecognized arguments: --mi-updates g"),
-        (["--lambda-equivariance", "-1"], "--lambda-equivariance: expected 0 or a positive number, got -1.0"),
-        (["--slope-slant", "inf"], "--slope-slant: expected a number, got inf"),
-        (["--overcluster-heads", "0"], "--overcluster-heads: expected at least 1, got 0"),
+        (["--lambda-equivariance", "-1"], "--lambda-equivariance: expected 0 to 1,000,000, got -1.0"),
+        (["--slope-slant", "inf"], "--slope-slant: expected -1,000 to 1,000, got inf"),
+        (["--overcluster-heads", "0"], "--overcluster-heads: expected 1 to 100, got 0"),
         (["--overclusters", "9"], "--overclusters: expected at least 10, as many as a code's categories, got 9"),
-        (["--augment-rotation", "inf"], "--augment-rotation: expected 0 or a positive number, got inf"),
+        (["--augment-rotation", "inf"], "--augment-rotation: expected 0 to 180, got inf"),
         (["--augment-contrast", "1000"], "--augment-contrast: expected 0 to 3, got 1000.0"),
         (["--lr-heads", "fast"], "argument --lr-heads: invalid float or lr-d value: 'fast'"),
         (["--step", "5"], "unrecognized arguments: --step 5"),
+        (["--noise-dim", "1" + "0" * 12], "--noise-dim: expected 1 to 10,000, got 1000000000000"),
+        (["--steps", "1" + "0" * 400], r"--steps: expected 1 to 1,000,000,000, got 10+ \.\.\. 0+$"),
+        (["--steps", "1" + "0" * 5000], r"argument --steps: invalid int value: '10+ \.\.\. 0+' \(see"),
+        (["--steps", "３"], "argument --steps: invalid int value: '３'"),
+        (["--lr-g", "١e-3"], "argument --lr-g: invalid float value: '١e-3'"),
+        (["--q-std", "1e308"], r"--q-std: expected 0.001 to 1,000, got 1e\+308"),
+        (["--q-std", "1e-200"], "--q-std: expected 0.001 to 1,000, got 1e-200"),
+        (["--q-std", "١"], "argument --q-std: invalid float or learned value: '١'"),
+        (["--codes", "cat１０"], "codes: expected a comma-separated list of .*, got 'cat１０'"),
+        (["--codes", "cat1001"], "codes: expected at most 1000 categories, got 1001"),
+        (["--codes", ",".join(["uniform"] * 101)], "codes: expected at most 100 codes, got 101"),
+        (["--epochs", "1" + "0" * 12], "--epochs: expected 1 to 1,000,000, got 1000000000000"),
+        (["--lambda-cat", "1e300"], "--lambda-cat: expected 0 to 1,000,000"),
+        (["--terms", "smooth=nan"], "--terms: expected name=weight.* weights of at most 1,000,000, got 'smooth=nan'"),
+        (["--terms", "smooth=1,smooth=2"], "--terms: expected name=weight.* each name once"),
+        (["--terms", "=1"], "--terms: expected name=weight"),
+        (["--data-dir", "d" * 300], "argument --data-dir: expected names of at most 255 bytes, got 'ddd"),
+        (["--data-dir", "a\nb"], r"argument --data-dir: expected a path of printable characters, got 'a\\nb'"),
+        (["--data-dir", "/dev/null"], "argument --data-dir: expected a folder, got '/dev/null'"),
+        (["--out-dir", "/dev/null/below"], "argument --out-dir: cannot use '/dev/null/below': Not a directory"),
+        (["--resume", "r" * 5000], "argument --resume: expected names of at most 255 bytes"),
+        (["--dataset", "a\nb.npy"], r"--dataset: expected text without control characters, auto, .* got 'a\\nb.npy'"),
+        (["--device", "cpu\n"], "--device: expected text without control characters, got"),
     ],
 )
 def test_a_wrong_flag_is_named_with_what_is_allowed_and_what_came(flags, message):
@@ -66,6 +93,64 @@ def test_a_wrong_flag_is_named_with_what_is_allowed_and_what_came(flags, message
 def test_a_value_of_another_type_is_refused(field, value):
     with pytest.raises(UserError, match=f"--{field}: expected"):
         TrainConfig(**{field: value})
+
+
+# For every kind of a field, other types that mean the same; and what means something else.
+SAME = {
+    bool: (np.bool_(True), True),
+    int: (np.int64(7), 7),
+    float: (np.float32(0.5), 0.5),
+    str: (np.str_("auto"), "auto"),
+}
+FIELDS = dataclasses.fields(TrainConfig)
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_every_field_becomes_its_own_plain_type_or_is_refused(field):
+    hint = HINTS[field.name]
+    kind = str if choices(hint) else members(hint)[0]
+    given, plain = SAME[kind]
+    if kind is str:
+        value = field.default or {"name": "auto", "terms": "smooth=1"}[field.name]
+        given, plain = np.str_(value), value
+    if field.name == "width":
+        given, plain = np.uint8(8), 8
+    if field.name == "overclusters":
+        given, plain = np.int32(50), 50
+    found = getattr(TrainConfig(**{field.name: given}), field.name)
+    assert type(found) is kind and found == plain
+    assert TrainConfig.from_dict(json.loads(json.dumps(TrainConfig(**{field.name: given}).to_dict())))
+    others = [
+        [],
+        {},
+        b"1",
+        object(),
+        np.ones(3),
+        np.zeros(1),
+        math.nan,
+        10**400,
+        10**5000,
+        "a\nb",
+        "\ud800",
+        complex(1),
+    ]
+    others += [np.float64(7.5), "7"] if kind is int else [np.bool_(True), "0.5"] if kind is float else []
+    others += [] if kind is bool else [True]
+    for other in others:
+        with pytest.raises(UserError, match=f"{flag_of(field.name)}: expected .*got|codes: expected") as error:
+            TrainConfig(**{field.name: other})
+        assert "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+def test_paths_are_taken_as_paths_and_the_home_folder_is_found(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = TrainConfig(data_dir=Path("~/data"), dataset=Path("~") / "mine.npy")
+    assert (config.data_dir, config.dataset) == ("/home/me/data", "/home/me/mine.npy")
+    assert TrainConfig(data_dir="~nobody-here/data").data_dir == "~nobody-here/data"
+    asked = parse("--data-dir", "~/data", "--dataset", "~/mine.npy", "--out-dir", "~/out")
+    assert (asked.config.data_dir, asked.config.dataset) == ("/home/me/data", "/home/me/mine.npy")
+    assert asked.out_dir == "/home/me/out"
+    assert parse("--resume", "~/out/runs/a").run == "/home/me/out/runs/a"
 
 
 def test_flags_win_over_the_preset_and_the_preset_over_defaults():
@@ -129,7 +214,7 @@ def test_saved_configuration_comes_back_through_json():
     assert config.term_weights == {"smooth": 0.5, "sharp": 2.0}
     with pytest.raises(UserError, match="config: unknown colour, sound; was it written by a later version"):
         TrainConfig.from_dict({**saved, "sound": 0, "colour": 1})
-    with pytest.raises(UserError, match="--width: expected 4 to 1024, got 1"):
+    with pytest.raises(UserError, match="--width: expected 4 to 1,024, got 1"):
         TrainConfig.from_dict({**saved, "width": 1})
 
 

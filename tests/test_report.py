@@ -431,7 +431,7 @@ class TestScript:
         for flags, message in (
             (["--report", bare], f"--report: expected runs with an evaluation.json, got {bare}; python scripts/evalua"),
             (["--report", tmp_path / "none"], f"--report: expected runs or their evaluation.json, got {tmp_path}"),
-            (["--report", tmp_path / "broken.json"], "--report: expected runs or their evaluation.json, got"),
+            (["--report", tmp_path / "broken.json"], f"--report: cannot read {tmp_path / 'broken.json'}: Expecting"),
             (["--report", tmp_path / "other.json"], "--report: expected an evaluation of format infogan-evaluation-2"),
             ([bare], "run: expected a run's folder, as in runs/<name>, got"),
             (["--out-dir", tmp_path], "run: expected a run or file, or a run under"),

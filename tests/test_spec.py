@@ -56,10 +56,10 @@ def test_codes_that_are_none_are_refused_by_name(codes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"noise_dim": 0}, "noise-dim: expected at least 1, got 0"),
+        ({"noise_dim": 0}, "noise-dim: expected 1 to 10,000, got 0"),
         ({"noise": "cauchy"}, "noise: expected normal or uniform, got 'cauchy'"),
-        ({"q_std": 0.0}, "q-std: expected a positive number, or learned, got 0.0"),
-        ({"q_std": math.nan}, "q-std: expected a positive number"),
+        ({"q_std": 0.0}, "q-std: expected 0.001 to 1,000, or learned, got 0.0"),
+        ({"q_std": math.nan}, "q-std: expected 0.001 to 1,000"),
     ],
 )
 def test_other_fields_are_checked(changes, message):

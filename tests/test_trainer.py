@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from states import assert_same_state
@@ -128,9 +129,15 @@ def test_views_differ_in_contrast_as_far_as_asked(small, digits, monkeypatch):
 
 
 def test_images_of_another_kind_are_refused(small):
-    for images in (torch.rand(20, 1, 28, 28), torch.zeros(20, 28, 28, dtype=torch.uint8)):
+    shape = (20, 1, 28, 28)
+    for images in (torch.rand(shape), torch.zeros(20, 28, 28, dtype=torch.uint8), np.zeros(shape)):
         with pytest.raises(UserError, match=r"images: expected uint8 in \[0, 255\] of shape"):
             Trainer(small(batch_size=4), images)
+
+
+def test_an_array_of_images_is_as_good_as_a_tensor(small, digits):
+    first = Trainer(small(), digits.images[:90].numpy()).train_step()
+    assert first["loss_d"] == Trainer(small(), digits.images[:90]).train_step()["loss_d"]
 
 
 def test_a_state_of_other_images_is_refused(small, digits):

@@ -10,21 +10,61 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from infogan.config.options import choices, flag_of, members
+from infogan.config.options import MAX_EPOCHS, choices, flag_of, members, parse_float, parse_int, whole_number
 from infogan.config.presets import DEFAULT_PRESET
 from infogan.config.train_config import HINTS, TrainConfig
-from infogan.system.errors import UserError
+from infogan.system.errors import UserError, shortened
+from infogan.system.paths import usable_folder, usable_path
 
 # Of what `find_checkpoint` takes.
 CHECKPOINT_HELP = "a run, as in runs/<name>, a .pt file, or exported or pretrained weights (default: the newest run)"
 GROUPS = ("run", "data", "codes", "nets", "objective", "extensions", "optimisation", "output")
 
 
+FOLDER = "folder"  # the type of an argument that is one, beside int, float and Path
+
+
 class _Parser(argparse.ArgumentParser):
-    """argparse, with its errors in one line and no usage before it."""
+    """argparse, with its errors in one line and no usage before it.
+
+    Numbers have ASCII digits, and paths are checked and `~` in them is the home folder, whatever the argument.
+    """
+
+    def __init__(self, **about: Any) -> None:
+        super().__init__(**about)
+        for kind, parse in _PARSERS.items():
+            self.register("type", kind, parse)
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see --help)")
+        raise UserError(f"{shortened(message)} (see --help)")
+
+
+def _numbers(parse: Callable[[str], Any], name: str) -> Callable[[str], Any]:
+    def parse_or_refuse(text: str) -> Any:
+        if (number := parse(text)) is None:
+            raise ValueError
+        return number
+
+    parse_or_refuse.__name__ = name  # argparse names it in its error
+    return parse_or_refuse
+
+
+def _paths(check: Callable[[str], Path]) -> Callable[[str], Path]:
+    def check_or_refuse(text: str) -> Path:
+        try:
+            return check(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None  # argparse shows the message of no other
+
+    return check_or_refuse
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {
+    int: _numbers(parse_int, "int"),
+    float: _numbers(parse_float, "float"),
+    Path: _paths(usable_path),
+    FOLDER: _paths(usable_folder),
+}
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -32,17 +72,14 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     return _Parser(description=description, usage="%(prog)s [flags]", allow_abbrev=False)
 
 
-def check_range(flags: argparse.Namespace, **ranges: tuple[int, int | None]) -> None:
-    """Checks numbers of a command line: the least that each may be, and the most, or None.
+def check_range(flags: argparse.Namespace, **ranges: tuple[int, int]) -> None:
+    """Checks numbers of a command line: the least that each may be, and the most.
 
     Raises:
         UserError: One is out of its range; the message names it.
     """
     for name, (least, most) in ranges.items():
-        value = getattr(flags, name)
-        if value < least or (most is not None and value > most):
-            allowed = f"at least {least}" if most is None else f"{least} to {most}"
-            raise UserError(f"{flag_of(name)}: expected {allowed}, got {value}")
+        whole_number(getattr(flags, name), flag_of(name), least, most)
 
 
 def check_new_file(file: Path | None, argument: str) -> None:
@@ -101,14 +138,14 @@ def parse_train_flags(argv: Sequence[str], description: str) -> StartRun | Resum
     """
     given = vars(_train_parser(description).parse_args(argv))
     resume, dry_run, out_dir, epochs = (given.pop(name, None) for name in ("resume", "dry_run", "out_dir", "epochs"))
-    if epochs is not None and epochs < 1:
-        raise UserError(f"--epochs: expected at least 1, got {epochs}")
+    if epochs is not None:
+        whole_number(epochs, "--epochs", 1, MAX_EPOCHS)
     if epochs is not None and "steps" in given:
         raise UserError(f"--epochs: give --steps or --epochs, not both, got {epochs}")
     if resume is not None:
-        return ResumeRun(resume, given, out_dir, epochs, bool(dry_run))
+        return ResumeRun(str(resume), given, None if out_dir is None else str(out_dir), epochs, bool(dry_run))
     config = TrainConfig.from_preset(**{"preset": DEFAULT_PRESET, **given})
-    return StartRun(config, out_dir or ".", epochs, bool(dry_run))
+    return StartRun(config, str(out_dir or "."), epochs, bool(dry_run))
 
 
 def _train_parser(description: str) -> argparse.ArgumentParser:
@@ -119,10 +156,16 @@ def _train_parser(description: str) -> argparse.ArgumentParser:
         about = field.metadata
         _add_flag(first if about["first"] else groups[about["group"]], field)
     first.add_argument(
-        "--out-dir", metavar="DIR", help="folder in which samples/, track_loss/ and runs/ are made (default: .)"
+        "--out-dir",
+        type=FOLDER,
+        metavar="DIR",
+        help="folder in which samples/, track_loss/ and runs/ are made (default: .)",
     )
     first.add_argument(
-        "--resume", metavar="RUN", help="go on with this run, as in runs/<name>; a larger --steps trains it further"
+        "--resume",
+        type=FOLDER,
+        metavar="RUN",
+        help="go on with this run, as in runs/<name>; a larger --steps trains it further",
     )
     first.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration, and train nothing (default: no)"
@@ -133,11 +176,11 @@ def _train_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _or_none(kind: Callable[[str], Any], word: str) -> Callable[[str], Any]:
+def _or_none(kind: type, word: str) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
-        return None if text == word else kind(text)
+        return None if text == word else _PARSERS[kind](text)
 
-    parse.__name__ = f"{kind.__name__} or {word}"  # argparse names it in its error
+    parse.__name__ = f"{kind.__name__} or {word}"
     return parse
 
 
@@ -147,6 +190,8 @@ def _add_flag(parser: Any, field: dataclasses.Field) -> None:
         kind: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
     elif words := choices(hint):
         kind = {"choices": words}
+    elif field.name == "data_dir":
+        kind = {"type": FOLDER, "metavar": "DIR"}
     else:
         kind = {"type": members(hint)[0], "metavar": members(hint)[0].__name__.upper()}
         if word:

@@ -13,7 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from infogan.system.errors import UserError
+from infogan.system.errors import UserError, shown
+
+MAX_CODES = 100
+MAX_CATEGORIES = 1000
+MAX_NOISE_DIM = 10_000
+Q_STD_RANGE = (0.001, 1000)  # beyond it, L_I is a sum of numbers that float32 cannot tell apart
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Categorical:
     def __post_init__(self) -> None:
         if self.n_categories < 2:
             raise UserError(f"codes: a categorical code needs at least 2 categories, got {self.n_categories}")
+        if self.n_categories > MAX_CATEGORIES:
+            raise UserError(f"codes: expected at most {MAX_CATEGORIES} categories, got {self.n_categories}")
 
     @property
     def dim(self) -> int:
@@ -75,13 +82,13 @@ def parse_code(text: str) -> Code:
     Raises:
         UserError: `text` is none of these.
     """
-    if match := re.fullmatch(r"cat(\d{1,6})", text):
+    if match := re.fullmatch(r"cat([0-9]{1,6})", text):
         return Categorical(int(match.group(1)))
     if text == "uniform":
         return Uniform()
     if text == "gaussian":
         return Gaussian()
-    raise UserError(f"codes: expected a comma-separated list of {CODE_FORMS}, got {text!r}")
+    raise UserError(f"codes: expected a comma-separated list of {CODE_FORMS}, got {shown(text)}")
 
 
 @dataclass(frozen=True)
@@ -106,12 +113,15 @@ class LatentSpec:
     def __post_init__(self) -> None:
         if not self.codes:
             raise UserError(f"codes: at least one code is needed: {CODE_FORMS}")
-        if self.noise_dim < 1:
-            raise UserError(f"noise-dim: expected at least 1, got {self.noise_dim}")
+        if len(self.codes) > MAX_CODES:
+            raise UserError(f"codes: expected at most {MAX_CODES} codes, got {len(self.codes)}")
+        if not 1 <= self.noise_dim <= MAX_NOISE_DIM:
+            raise UserError(f"noise-dim: expected 1 to {MAX_NOISE_DIM:,}, got {shown(self.noise_dim)}")
         if self.noise not in ("normal", "uniform"):
             raise UserError(f"noise: expected normal or uniform, got {self.noise!r}")
-        if self.q_std is not None and not (0.0 < self.q_std < math.inf):
-            raise UserError(f"q-std: expected a positive number, or learned, got {self.q_std}")
+        least, most = Q_STD_RANGE
+        if self.q_std is not None and not least <= self.q_std <= most:
+            raise UserError(f"q-std: expected {least} to {most:,}, or learned, got {self.q_std}")
 
     @classmethod
     def parse(

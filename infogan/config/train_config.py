@@ -13,20 +13,23 @@ from typing import Any, Literal
 
 from infogan.config.datasets import DATASETS, dataset_forms, is_image_file
 from infogan.config.options import (
-    FINITE,
     FOLDER_NAME,
     FRACTION,
-    MAX_SEED,
-    NOT_NEGATIVE,
-    POSITIVE,
-    at_least,
-    check_option,
+    MAX_WEIGHT,
+    RATE,
+    SEED,
+    STEPS,
+    STEPS_OR_NONE,
+    WEIGHT,
+    between,
     flag_of,
     option,
+    parse_float,
+    plain_value,
 )
 from infogan.config.presets import DEFAULT_PRESET, PRESETS, PresetName
-from infogan.config.spec import LatentSpec
-from infogan.system.errors import UserError
+from infogan.config.spec import MAX_NOISE_DIM, Q_STD_RANGE, LatentSpec
+from infogan.system.errors import UserError, shortened, shown
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,14 @@ class TrainConfig:
         **FOLDER_NAME,
     )
     steps: int = option(
-        3000, "steps to train; a step is one D and one G update", "run", may_change=True, first=True, **at_least(1)
+        3000, "steps to train; a step is one D and one G update", "run", may_change=True, first=True, **STEPS
     )
     seed: int = option(
         0,
         "seed of all randomness",
         "run",
         first=True,
-        check=lambda value: 0 <= value <= MAX_SEED,
-        allowed=f"0 to {MAX_SEED}",
+        **SEED,
     )
     device: str = option("auto", "auto (CUDA if there is one), cpu, cuda or cuda:N", "run", may_change=True, first=True)
     precision: Literal["auto", "float32", "bfloat16"] = option(
@@ -78,6 +80,7 @@ class TrainConfig:
         first=True,
         check=lambda value: value in DATASETS or is_image_file(value),
         allowed=dataset_forms,
+        path=True,
     )
     data_dir: str = option(
         "data",
@@ -85,13 +88,16 @@ class TrainConfig:
         "data",
         may_change=True,
         first=True,
+        path=True,
     )
-    batch_size: int = option(128, "images per step, shared by the ranks under torchrun", "data", **at_least(2))
+    batch_size: int = option(
+        128, "images per step, shared by the ranks under torchrun", "data", **between(2, 1_000_000)
+    )
 
     codes: str = option(
         "cat10,uniform,uniform", "the codes c1, c2, ...: any of catK, uniform, gaussian", "codes", first=True
     )
-    noise_dim: int = option(62, "entries of the noise z", "codes", **at_least(1))
+    noise_dim: int = option(62, "entries of the noise z", "codes", **between(1, MAX_NOISE_DIM))
     noise: Literal["normal", "uniform"] = option("normal", "prior of the noise: N(0, 1) or U(-1, 1)", "codes")
     # Learned, it makes a continuous code worth more nats than the category: it then drowns noise and digit, unless
     # lambda_cont is small. docs/paper.md has the figures.
@@ -100,15 +106,14 @@ class TrainConfig:
         "standard deviation of Q for continuous codes, or learned, per image",
         "codes",
         none="learned",
-        **POSITIVE,
+        **between(*Q_STD_RANGE),
     )
 
     width: int = option(
         32,
         "channels of the nets' outer stages, 4 to 1024; the paper's have 64",
         "nets",
-        check=lambda value: 4 <= value <= 1024,
-        allowed="4 to 1024",
+        **between(4, 1024),
     )
     sync_batchnorm: bool = option(
         True, "under torchrun: BatchNorm over the batch of all ranks, so that their number changes nothing", "nets"
@@ -117,8 +122,8 @@ class TrainConfig:
     gan_loss: Literal["bce", "lsgan"] = option(
         "bce", "non-saturating cross-entropy, or least squares", "objective", off="bce"
     )
-    lambda_cat: float = option(1.0, "weight of L_I of each categorical code", "objective", **NOT_NEGATIVE)
-    lambda_cont: float = option(1.0, "weight of L_I of each continuous code", "objective", **NOT_NEGATIVE)
+    lambda_cat: float = option(1.0, "weight of L_I of each categorical code", "objective", **WEIGHT)
+    lambda_cont: float = option(1.0, "weight of L_I of each continuous code", "objective", **WEIGHT)
 
     lambda_consistency: float = option(
         1.0,
@@ -126,21 +131,23 @@ class TrainConfig:
         "0: no such term, as in the paper",
         "extensions",
         off=0.0,
-        **NOT_NEGATIVE,
+        **WEIGHT,
     )
     merge_step: int = option(
         350,
         "with --lambda-consistency: the step after which the over-clusters are merged into the categories; the weight "
         "of the category's L_I is ramped up from 150 steps later, over 500 steps",
         "extensions",
-        **at_least(0),
+        **STEPS_OR_NONE,
     )
-    overclusters: int = option(50, "with --lambda-consistency: over-clusters of each head", "extensions", **at_least(2))
+    overclusters: int = option(
+        50, "with --lambda-consistency: over-clusters of each head", "extensions", **between(2, 1000)
+    )
     overcluster_heads: int = option(
         4,
         "with --lambda-consistency: heads of over-clusters for each code; the best one becomes the categories",
         "extensions",
-        **at_least(1),
+        **between(1, 100),
     )
     class_conditional_d: bool = option(
         True,
@@ -154,22 +161,27 @@ class TrainConfig:
         "the second by its known change of width; 0: no such term, as in the paper",
         "extensions",
         off=0.0,
-        **NOT_NEGATIVE,
+        **WEIGHT,
     )
     slope_slant: float = option(
-        2.0, "with --lambda-equivariance: by how much the first code grows per radian of slant", "extensions", **FINITE
+        2.0,
+        "with --lambda-equivariance: by how much the first code grows per radian of slant",
+        "extensions",
+        **between(-1000, 1000),
     )
     slope_width: float = option(
         3.0,
         "with --lambda-equivariance: by how much the second code grows per e-fold of width",
         "extensions",
-        **FINITE,
+        **between(-1000, 1000),
     )
     augment_rotation: float = option(
-        20.0, "augmented views are rotated by up to this many degrees", "extensions", **NOT_NEGATIVE
+        20.0, "augmented views are rotated by up to this many degrees", "extensions", **between(0, 180)
     )
     augment_scale: float = option(0.1, "and scaled, each axis by up to this share", "extensions", **FRACTION)
-    augment_shear: float = option(0.15, "and sheared by up to this many columns per row", "extensions", **NOT_NEGATIVE)
+    augment_shear: float = option(
+        0.15, "and sheared by up to this many columns per row", "extensions", **between(0, 10)
+    )
     augment_translation: float = option(
         0.07, "and translated by up to this share of each side", "extensions", **FRACTION
     )
@@ -177,13 +189,12 @@ class TrainConfig:
         0.0,
         "and their intensities u in [0, 1] become a u^b, with a and b between e^-this and e^this",
         "extensions",
-        check=lambda value: 0 <= value <= 3,
-        allowed="0 to 3",
+        **between(0, 3),
     )
     terms: str = option("", "further loss terms, registered by your own code: name=weight,...", "extensions")
 
-    lr_g: float = option(1e-3, "Adam's learning rate of G's update", "optimisation", **POSITIVE)
-    lr_d: float = option(4e-4, "Adam's learning rate of D's update", "optimisation", **POSITIVE)
+    lr_g: float = option(1e-3, "Adam's learning rate of G's update", "optimisation", **RATE)
+    lr_d: float = option(4e-4, "Adam's learning rate of D's update", "optimisation", **RATE)
     # The over-clusters' gradients reach the trunk tenfold sooner than D's if D's head is slower than they: D then stays
     # blind for a thousand steps, and G learns nothing.
     lr_heads: float | None = option(
@@ -192,15 +203,14 @@ class TrainConfig:
         "optimisation",
         off=None,
         none="lr-d",
-        **POSITIVE,
+        **RATE,
     )
     lr_decay: float = option(
         0.5,
         "all learning rates fall linearly to 0 over this last share of the steps; 0: they are constant",
         "optimisation",
         off=0.0,
-        check=lambda value: 0 <= value <= 1,
-        allowed="a number in [0, 1]",
+        **between(0, 1),
     )
     beta1: float = option(0.5, "Adam's decay of the mean gradient", "optimisation", **FRACTION)
     beta2: float = option(0.999, "Adam's decay of the squared gradient", "optimisation", **FRACTION)
@@ -217,21 +227,22 @@ class TrainConfig:
         "epochs between sample grids (default: as many as make 50 grids)",
         "output",
         may_change=True,
-        **at_least(1),
+        **STEPS,
     )
-    checkpoint_every: int = option(1000, "steps between checkpoints", "output", may_change=True, **at_least(1))
+    checkpoint_every: int = option(1000, "steps between checkpoints", "output", may_change=True, **STEPS)
     eval_every: int = option(
         0,
         "steps between cheap evaluations: clustering of test images, L_I on fresh samples (0: none)",
         "output",
         may_change=True,
-        **at_least(0),
+        **STEPS_OR_NONE,
     )
-    log_every: int = option(25, "steps averaged in each row of metrics.jsonl", "output", **at_least(1))
+    log_every: int = option(25, "steps averaged in each row of metrics.jsonl", "output", **STEPS)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            check_option(field, HINTS[field.name], getattr(self, field.name))
+            value = plain_value(field, HINTS[field.name], getattr(self, field.name))
+            object.__setattr__(self, field.name, value)  # as a frozen dataclass sets its own
         self.spec  # noqa: B018  the codes are checked by building them
         self.term_weights  # noqa: B018  likewise
         if self.eval_every and is_image_file(self.dataset):
@@ -256,11 +267,14 @@ class TrainConfig:
         """The weight of each registered term in `terms`, by its name."""
         weights = {}
         for part in filter(None, self.terms.split(",")):
-            name, _, weight = part.partition("=")
-            try:
-                weights[name.strip()] = float(weight)
-            except ValueError:
-                raise UserError(f"--terms: expected name=weight, separated by commas, got {self.terms!r}") from None
+            name, _, weight = (side.strip() for side in part.partition("="))
+            number = parse_float(weight)
+            if not name or name in weights or number is None or not abs(number) <= MAX_WEIGHT:
+                raise UserError(
+                    f"--terms: expected name=weight, separated by commas, each name once, and weights of at most "
+                    f"{MAX_WEIGHT:,}, got {shown(self.terms)}"
+                )
+            weights[name] = number
         return weights
 
     @property
@@ -271,8 +285,8 @@ class TrainConfig:
     @classmethod
     def from_preset(cls, preset: PresetName, **changes: Any) -> TrainConfig:
         """Returns a preset's configuration, with some fields changed."""
-        if preset not in PRESETS:
-            raise UserError(f"--preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+        if not isinstance(preset, str) or preset not in PRESETS:
+            raise UserError(f"--preset: expected one of {', '.join(PRESETS)}, got {shown(preset)}")
         values = {name: value for name, (value, _) in PRESETS[preset].items()}
         return cls(**{"preset": preset, **values, **changes})
 
@@ -292,7 +306,7 @@ class TrainConfig:
         values = _renamed(saved)
         fields = {field.name: field for field in dataclasses.fields(cls)}
         if unknown := sorted(values.keys() - fields.keys()):
-            raise UserError(f"config: unknown {', '.join(unknown)}; was it written by a later version?")
+            raise UserError(f"config: unknown {shortened(', '.join(unknown))}; was it written by a later version?")
         return cls(**{name: values.get(name, field.metadata["off"]) for name, field in fields.items()})
 
     def changed(self, argument: str, **changes: Any) -> TrainConfig:
@@ -363,7 +377,7 @@ def _renamed(saved: dict[str, Any]) -> dict[str, Any]:
         if name not in _REMOVED:
             values[_RENAMED.get(name, name)] = value
         elif value != _REMOVED[name][0]:
-            raise UserError(f"config: {name} = {json.dumps(value)} is no longer there: {_REMOVED[name][1]}")
-    if "preset" in values:
-        values["preset"] = _RENAMED_PRESETS.get(values["preset"], values["preset"])
+            raise UserError(f"config: {name} = {shortened(json.dumps(value))} is no longer there: {_REMOVED[name][1]}")
+    if isinstance(preset := values.get("preset"), str):
+        values["preset"] = _RENAMED_PRESETS.get(preset, preset)
     return values

@@ -21,13 +21,16 @@ from torch import Tensor, nn
 
 from infogan.data.augment import AffineRange, random_affines, warp
 from infogan.data.batches import to_unit_range
-from infogan.system.errors import NonFiniteLossError, UserError
+from infogan.system.errors import NonFiniteLossError, UserError, one_line
 from infogan.system.files import write_atomically
+from infogan.system.readers import read_bytes
+from infogan.system.tensor_files import read_tensors, write_tensors
 
 N_DIGITS = 10
 AUGMENTATION = AffineRange(rotation_degrees=10, scale=0.1, shear=0.15, translation=2 / 28)
 FEATURE_DIM = 64
 IMAGE_SIZE_PX = 28
+MAX_FILE_BYTES = 2**24  # the file has 0.3 million
 
 
 class DigitClassifier(nn.Module):
@@ -94,15 +97,20 @@ def load_digit_classifier(path: Path | None = None, device: torch.device | str =
         device: Where to put the weights.
 
     Raises:
-        UserError: If the weight file cannot be read; the message names the command that writes it.
+        UserError: If the weight file cannot be read, or was altered; the message names the command that writes it.
     """
-    source = resources.files("infogan") / "assets" / "digit_classifier.pt" if path is None else path
-    try:
-        content = source.read_bytes()
-    except OSError as error:
-        raise UserError(f"{source}: no weights; python scripts/train_classifier.py writes them") from error
+    source = Path(str(resources.files("infogan") / "assets" / "digit_classifier.pt")) if path is None else path
     classifier = DigitClassifier()
-    classifier.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    try:
+        content = read_bytes(source, "digit classifier", MAX_FILE_BYTES)
+        classifier.load_state_dict(read_tensors(source, "digit classifier"))
+    except UserError as error:
+        raise UserError(f"{error}; python scripts/train_classifier.py writes the weights") from None
+    except (ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"digit classifier: {source} is truncated, altered or of another net: {one_line(error)}; "
+            "python scripts/train_classifier.py writes the weights"
+        ) from error
     classifier.sha256 = hashlib.sha256(content).hexdigest()
     return classifier.requires_grad_(False).eval().to(device)
 
@@ -115,10 +123,8 @@ def save_digit_classifier(classifier: DigitClassifier, path: Path) -> str:
     Raises:
         UserError: If it cannot be written.
     """
-    # Through memory: PyTorch writes the file's own name into an archive that it opens itself, so a temporary
-    # name would change the hash.
     buffer = io.BytesIO()
-    torch.save({name: value.cpu().contiguous() for name, value in classifier.state_dict().items()}, buffer)
+    write_tensors({name: value.cpu().contiguous() for name, value in classifier.state_dict().items()}, buffer)
     content = buffer.getvalue()
     write_atomically(path, lambda file: file.write(content), "--out")
     return hashlib.sha256(content).hexdigest()

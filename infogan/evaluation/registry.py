@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from infogan.system.errors import UserError
+from infogan.system.errors import UserError, shown
+from infogan.system.readers import is_number
 
 if TYPE_CHECKING:
     from infogan.evaluation.subject import Subject
@@ -126,13 +127,30 @@ class Metric(Record):
         """Returns the interval or deviation of a value, or None."""
         return None if self.spread is None else _get(scores, (*_of_code(self.path, code)[:-1], self.spread))
 
-    def read_floor(self, scores: Scores) -> float | None:
+    def read_floor(self, scores: Scores) -> Any:
         """Returns the value of real training images, or None."""
         return _get(scores, self.floor) if self.floor else None
 
     def chance(self, scores: Scores, code: str) -> float | None:
         """Returns the value at chance, or None where there is none."""
         return self.at_chance(scores, code) if callable(self.at_chance) else self.at_chance
+
+    def check(self, scores: Scores) -> None:
+        """Checks the metric in a model's scores that were read from a file.
+
+        Raises:
+            ValueError: It is no number, or not in its range.
+        """
+        for code, value in self.read(scores).items():
+            found = [self.chance(scores, code), self.read_floor(scores)]
+            spread = self.read_spread(scores, code)
+            found += spread if isinstance(spread, list) else [spread]
+            if self.axis and len(value) != len(self.axis):
+                raise ValueError(f"metric {self.name}: expected {len(self.axis)} numbers, got {shown(value)}")
+            for number in [*found, *(value if self.axis else [value])]:
+                if number is not None and not is_number(number):
+                    raise ValueError(f"metric {self.name}: expected a number, got {shown(number)}")
+            self.plain(value if self.key is None else {self.key: value})
 
     def plain(self, value: Any) -> Any:
         """Returns a measured value as JSON knows it, which has no NaN: None there.
@@ -254,6 +272,19 @@ def measure(subject: Subject) -> Scores:
         if not is_derived and record.needs <= subject.available:
             record.store(scores, subject)
     return scores
+
+
+def check(scores: Any) -> None:
+    """Checks every registered metric in a model's scores that were read from a file.
+
+    Raises:
+        ValueError: One is no number, or not in its range; or an entry that it is read from is missing.
+    """
+    if not isinstance(scores, dict):
+        raise ValueError(f"expected a model's scores, got {shown(scores)}")
+    for _, metrics in tables():
+        for metric in metrics:
+            metric.check(scores)
 
 
 def unmet_needs(available: Collection[str]) -> dict[str, list[str]]:

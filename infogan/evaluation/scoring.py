@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from infogan.config.options import MAX_SEED, whole_number
 from infogan.config.spec import LatentSpec
 from infogan.data.datasets import ImageDataset, load_scored_dataset
 from infogan.evaluation import registry
@@ -24,12 +25,13 @@ from infogan.evaluation.sampling import draw_samples, q_outputs
 from infogan.evaluation.subject import CATEGORICAL, CONTINUOUS, DIGITS, INCEPTION, Subject, count_classes
 from infogan.losses import mutual_information_lower_bound
 from infogan.models import Discriminator
-from infogan.system.errors import UserError
+from infogan.system.paths import given_folder
 from infogan.system.runtime import resolve_device
 from infogan.training.checkpoint import find_checkpoint, load_nets
 from infogan.training.environment import environment, read_sessions
 from infogan.training.run import Run
 
+MAX_SAMPLES = 1_000_000
 N_QUICK_IMAGES = 2000  # test images, and as many samples, of an evaluation while training
 
 
@@ -60,14 +62,15 @@ def evaluate(
     Raises:
         UserError: A checkpoint or data that cannot be read; too few samples.
     """
-    if n_samples <= NEIGHBOURS:
-        raise UserError(f"n_samples: expected more than {NEIGHBOURS}, got {n_samples}")
+    n_samples = whole_number(n_samples, "n_samples", NEIGHBOURS + 1, MAX_SAMPLES)
+    seed = whole_number(seed, "seed", 0, MAX_SEED)
     fresh_q = fresh_q or FreshQ()
     path = find_checkpoint(run, argument="run")
     device = resolve_device(str(device))
     nets = load_nets(path, device)
     if data_dir is None:
         data_dir = nets.config.data_dir if Path(nets.config.data_dir).is_dir() else "data"
+    data_dir = given_folder(data_dir, "--data-dir")
     dataset = load_scored_dataset(nets.config.dataset, data_dir)
     reference = inception_reference = None
     if DIGITS in dataset.measurable:

@@ -7,11 +7,39 @@ from collections.abc import Callable
 
 
 class UserError(ValueError):
-    """Input that cannot be used: a flag, a file or a folder. The message is one line that names it."""
+    """Input that cannot be used: a flag, a file or a folder. The message is one line that names it.
+
+    What it quotes may have line breaks or a terminal's control characters in it: they are shown as escapes.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
 
 
 class NonFiniteLossError(ArithmeticError):
     """A loss was NaN or infinite; the update that it would have made was not done."""
+
+
+# What comes of using content that is not as it should be.
+MALFORMED = (LookupError, RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
+def shown(value: object) -> str:
+    """Returns a value as an error quotes it: as Python writes it, the middle of a long one left out."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integers of more than 4,300 digits
+        return f"a {type(value).__name__} too long to show"
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """Returns a text, the middle of a long one left out."""
+    half = _MAX_SHOWN // 2
+    return text if len(text) <= _MAX_SHOWN else f"{text[:half]} ... {text[-half:]}"
+
+
+_MAX_SHOWN = 200  # characters
 
 
 def one_line(error: BaseException) -> str:

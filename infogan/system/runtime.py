@@ -29,7 +29,7 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if n_cuda else "cpu"
     # torch itself takes "cuda:256" for "cuda:0".
-    if re.fullmatch(r"cpu|cuda(:\d{1,2})?", name) is None:
+    if re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", name) is None:
         raise UserError(f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}")
     device = torch.device(name)
     if device.type == "cuda" and (local_rank := os.environ.get("LOCAL_RANK")) is not None:
@@ -150,11 +150,20 @@ def set_rng_state(state: dict[str, Any]) -> None:
 
 
 def set_generator_state(generator: torch.Generator, state: torch.Tensor, other_device_seed: int) -> None:
-    """Sets a generator to a saved state; where that is of another kind of device, seeds it anew."""
+    """Sets a generator to a saved state; where that is of another kind of device, seeds it anew.
+
+    Raises:
+        ValueError: The state is of no kind of device: it was cut short.
+    """
     if state.numel() == generator.get_state().numel():
         generator.set_state(state.cpu())
-    else:
+    elif state.numel() in _STATE_BYTES:
         generator.manual_seed(other_device_seed)
+    else:
+        raise ValueError(f"expected a random state of {' or '.join(map(str, _STATE_BYTES))} bytes, got {state.numel()}")
+
+
+_STATE_BYTES = (5056, 16)  # of torch's generators: on a CPU, on CUDA
 
 
 @contextlib.contextmanager

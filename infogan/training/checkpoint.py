@@ -2,49 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import pickle
-import zipfile
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from infogan.config.spec import LatentSpec
 from infogan.config.train_config import TrainConfig
 from infogan.models import Discriminator, Generator, ImageShape
-from infogan.system.errors import UserError, one_line
+from infogan.system.errors import MALFORMED, UserError, one_line, shown
+from infogan.system.paths import given_folder, given_path
+from infogan.system.readers import is_count
+from infogan.system.tensor_files import read_tensors
 from infogan.training.run import CHECKPOINT_FORMAT, N_CHECKPOINTS_KEPT, Run
-from infogan.training.trainer import make_extensions, make_folded_nets, make_nets
-from infogan.weights.files import WEIGHTS_FILE, WEIGHTS_FORMAT, WEIGHTS_SUFFIX, read_description, read_tensors
+from infogan.training.trainer import differences_between, make_extensions, make_folded_nets, make_nets
+from infogan.weights.files import WEIGHTS_FILE, WEIGHTS_FORMAT, WEIGHTS_SUFFIX, read_description, read_weights
 from infogan.weights.pretrained import pretrained_file, pretrained_names
 
 
-def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Returns what a checkpoint holds, with its tensors on `device`, wherever they were saved.
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Returns what a checkpoint holds, with its tensors on the CPU, wherever they were saved.
 
     Nothing in the file is executed: only tensors and plain values are read.
 
     Raises:
-        UserError: The file cannot be read, is truncated, or is not a checkpoint of this package.
+        UserError: The file cannot be read, is truncated or altered, or is not a checkpoint of this package.
     """
     path = Path(path)
-    refusal = (
-        f"{path} is not a checkpoint of this package, or it is truncated or altered; a run keeps the newest "
-        f"{N_CHECKPOINTS_KEPT}, and uses the one before if this one is deleted"
-    )
     try:
-        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
-            intact = archive.testzip() is None
-        state = torch.load(path, map_location=device, weights_only=True) if intact else None
-    except OSError as error:
-        raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
-    except _DAMAGE as error:
-        raise UserError(refusal) from error
-    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
-        raise UserError(refusal)
-    return _renamed(state)
+        state = read_tensors(path, "checkpoint")
+        if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
+            raise ValueError(f"it has no format {CHECKPOINT_FORMAT}")
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not a checkpoint of this package, or it is truncated or altered; a run keeps the newest "
+            f"{N_CHECKPOINTS_KEPT}, and uses the one before if this one is deleted ({error})"
+        ) from error
+    with _naming(path):
+        if not is_count(state["step"]):
+            raise ValueError(f"expected a step of 0 or more, got {shown(state['step'])}")
+        return _renamed(state)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Has an error of what a checkpoint holds name the file."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except MALFORMED as error:
+        raise UserError(f"{path} is not a whole checkpoint: {one_line(error)}") from error
 
 
 # Names of weights and buffers of before, and today's.
@@ -62,20 +78,6 @@ def _renamed(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-# What torch and pickle raise where the bytes make no sense.
-_DAMAGE = (
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    NotImplementedError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
-
-
 def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", argument: str = "--checkpoint") -> Path:
     """Returns the path of a checkpoint or of exported weights; if none is given, of the newest run under `out_dir`.
 
@@ -91,7 +93,7 @@ def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", a
         UserError: There is none.
     """
     if run_or_file is not None:
-        given = Path(run_or_file)
+        given = given_path(run_or_file, argument)
         if given.is_dir():
             weights = given / WEIGHTS_FILE
             return weights if weights.is_file() else Run.open(given, argument).latest_checkpoint()
@@ -103,10 +105,11 @@ def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", a
             f"{argument}: expected a run's folder, as in runs/<name>, a .pt or {WEIGHTS_SUFFIX} file, a folder with "
             f"{WEIGHTS_FILE}, or pretrained weights ({', '.join(pretrained_names())}), got {str(run_or_file)!r}"
         )
-    files = list((Path(out_dir) / "runs").glob("*/checkpoints/step_*.pt"))
+    runs = given_folder(out_dir, "--out-dir") / "runs"
+    files = list(runs.glob("*/checkpoints/step_*.pt"))
     if not files:
         raise UserError(
-            f"{argument}: expected a run or file, or a run under {str(Path(out_dir) / 'runs')!r}, got none; "
+            f"{argument}: expected a run or file, or a run under {str(runs)!r}, got none; "
             "python scripts/train.py makes one"
         )
     newest = max(files, key=lambda path: path.stat().st_mtime)
@@ -162,22 +165,20 @@ _NO_BASELINE = "it holds no vanilla GAN: expected the checkpoint of a run with -
 
 
 def _of_checkpoint(path: Path, device: torch.device | str, baseline: bool) -> TrainedNets:
-    state = load_checkpoint(path, device)
-    try:
-        # The name becomes a folder's: it is checked like one that a user gives.
-        config = TrainConfig.from_dict({**state["config"], "name": state["name"]})
-        trained, average = (state["vanilla"], None) if baseline else (state["infogan"], state["generator_ema"])
-        if trained is None:
+    state = load_checkpoint(path)
+    with _naming(path):
+        config = _saved_config(state)
+        if baseline and state["vanilla"] is None:
             raise UserError(_NO_BASELINE)
+        trained, average = (state["vanilla"], None) if baseline else (state["infogan"], state["generator_ema"])
+        weights = {**trained, "generator": trained["generator"] if average is None else average}
+        generator, discriminator = _nets_that_fit(config, state["image_shape"], weights)
         channels, height, width_px = state["image_shape"]
-        extensions = make_extensions(config)
-        generator, discriminator = make_nets(config, (channels, height, width_px), extensions, device)
-        generator.load_state_dict(trained["generator"] if average is None else average)
-        discriminator.load_state_dict(trained["discriminator"])
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except (LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a whole checkpoint: {one_line(error)}") from error
+        seconds = state.get("log", {}).get("seconds")
+        if seconds is not None and not 0 <= seconds < math.inf:
+            raise ValueError(f"expected seconds of 0 or more, got {shown(seconds)}")
+    for net, part in ((generator, "generator"), (discriminator, "discriminator")):
+        net.to_empty(device=device).load_state_dict(weights[part])
     return TrainedNets(
         name=state["name"],
         generator=generator.eval(),
@@ -186,7 +187,7 @@ def _of_checkpoint(path: Path, device: torch.device | str, baseline: bool) -> Tr
         spec=config.spec,
         config=config,
         step=state["step"],
-        seconds=state.get("log", {}).get("seconds"),
+        seconds=seconds,
         image_shape=(channels, height, width_px),
         checkpoint=path,
     )
@@ -201,7 +202,7 @@ def _of_weights(path: Path, device: torch.device | str, baseline: bool) -> Train
         channels, height, width_px = description["image_shape"]
         nets = make_folded_nets(config, (channels, height, width_px))
         expected = {name: weight.shape for name, weight in nets.state_dict().items()}
-        tensors = read_tensors(path, expected, description["sha256"], device)
+        tensors = read_weights(path, expected, description["sha256"], device)
         nets.load_state_dict({name: tensors[name] for name in expected}, assign=True)
         return TrainedNets(
             name=description["name"],
@@ -239,3 +240,67 @@ def describe_nets(nets: TrainedNets, name: str) -> dict[str, Any]:
         "image_shape": [*nets.image_shape],
         "train_config": {name: value for name, value in config.items() if name != "data_dir"},
     }
+
+
+def load_resumable(path: Path, config: TrainConfig) -> dict[str, Any]:
+    """Returns what a checkpoint holds, once it is seen to be of a run with this configuration.
+
+    All weights are compared with what the configuration asks for before any net is built.
+
+    Raises:
+        UserError: As `load_checkpoint`; or it is of another run, and every difference is listed.
+    """
+    state = load_checkpoint(path)
+    with _naming(path):
+        saved = _saved_config(state)
+        if different := differences_between(saved, config):
+            raise UserError(f"the checkpoint is of another run, got {'; '.join(different)}")
+        for model in ("infogan", "vanilla") if saved.baseline else ("infogan",):
+            generator, _ = _nets_that_fit(saved, state["image_shape"], state[model])
+            if saved.ema_decay and model == "infogan":
+                _check_weights("generator_ema", state["generator_ema"], generator)
+    return state
+
+
+def _saved_config(state: dict[str, Any]) -> TrainConfig:
+    # The name becomes a folder's: it is checked like one that a user gives.
+    config = TrainConfig.from_dict({**state["config"], "name": state["name"]})
+    if config.name is None:
+        raise ValueError("expected a name, got none")
+    return config
+
+
+def _nets_that_fit(
+    config: TrainConfig, image_shape: Sequence[int], weights: dict[str, Any]
+) -> tuple[Generator, Discriminator]:
+    """Returns nets that take no memory yet, on torch's meta device, which the weights are seen to fit."""
+    channels, height, width_px = image_shape
+    if not all(map(is_count, image_shape)):
+        raise ValueError(f"expected an image shape of whole numbers, got {shown(image_shape)}")
+    with torch.device("meta"):
+        nets = make_nets(config, (channels, height, width_px), make_extensions(config), "meta")
+    for part, net in zip(("generator", "discriminator"), nets, strict=True):
+        _check_weights(part, weights[part], net)
+    return nets
+
+
+def _check_weights(part: str, weights: dict[str, Any], net: nn.Module) -> None:
+    """Checks that a net can take its weights and buffers: all of them, of its shapes and types, and finite.
+
+    Raises:
+        ValueError: One is not so; the message names it.
+    """
+    expected = net.state_dict()
+    if weights.keys() != expected.keys():
+        raise ValueError(f"{part}: missing or unknown {', '.join(sorted(weights.keys() ^ expected.keys()))}")
+    for name, tensor in expected.items():
+        found = weights[name]
+        if (found.dtype, found.shape) != (tensor.dtype, tensor.shape):
+            raise ValueError(
+                f"{part}.{name}: expected {tensor.dtype} of shape {tuple(tensor.shape)}, "
+                f"got {found.dtype} of shape {tuple(found.shape)}"
+            )
+        if found.nbytes > found.untyped_storage().nbytes():
+            raise ValueError(f"{part}.{name}: expected {found.nbytes} bytes, got {found.untyped_storage().nbytes()}")
+        if not found.isfinite().all():
+            raise ValueError(f"{part}.{name}: expected finite numbers, got NaN or infinity")

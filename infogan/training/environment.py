@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import sys
@@ -14,14 +13,20 @@ import numpy as np
 import torch
 
 from infogan.system.distributed import launcher, n_ranks
+from infogan.system.errors import UserError
+from infogan.system.readers import read_json
+
+MAX_BYTES = 2**24  # a session has 400
 
 
 def read_sessions(run_folder: Path) -> list[dict[str, Any]]:
     """Returns what a run's environment.json lists; empty if there is none, or it is damaged: a run can do without."""
     try:
-        return json.loads((run_folder / "environment.json").read_text())
-    except (OSError, ValueError):
+        sessions = read_json(run_folder / "environment.json", "environment", MAX_BYTES)
+    except UserError:
         return []
+    listed = isinstance(sessions, list) and all(isinstance(session, dict) for session in sessions)
+    return sessions if listed else []
 
 
 def environment() -> dict[str, Any]:

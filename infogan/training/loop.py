@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from infogan.config.options import MAX_EPOCHS, MAX_STEPS, whole_number
 from infogan.config.train_config import TrainConfig
 from infogan.data.batches import epoch_of
 from infogan.data.datasets import ImageDataset, load_dataset
 from infogan.system import distributed
-from infogan.system.errors import NonFiniteLossError, UserError
+from infogan.system.errors import MALFORMED, NonFiniteLossError, UserError, one_line
 from infogan.system.runtime import resolve_device, resolve_precision
-from infogan.training.checkpoint import load_checkpoint
+from infogan.training.checkpoint import load_resumable
 from infogan.training.recorder import MAX_SAMPLE_GRIDS, MeanLog, Monitor, Recorder, RunRecorder
 from infogan.training.run import Run
 from infogan.training.trainer import Trainer
@@ -102,7 +103,7 @@ def _resume(
     # Of several machines, only that of rank 0 needs to have the run's folder.
     run, config = distributed.from_first(lambda: resumed(folder, changes, out_dir))
     path = distributed.from_first(run.latest_checkpoint)
-    state = distributed.from_first(lambda: load_checkpoint(path))
+    state = distributed.from_first(lambda: load_resumable(path, config))
     dataset = _load_on_all_ranks(config)
     config = _resolved(config, dataset, epochs)
     _check_monitor(config, monitor)
@@ -112,8 +113,8 @@ def _resume(
         log.load_state_dict(state["log"], trainer.device)
     except UserError as error:
         raise UserError(f"--resume: {path}: {error}") from None
-    except (LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"--resume: {path} is not a checkpoint of this run: {type(error).__name__}") from error
+    except MALFORMED as error:
+        raise UserError(f"--resume: {path} is not a checkpoint of this run: {one_line(error)}") from error
     if config.steps < trainer.step:
         flag, given = ("--steps", config.steps) if epochs is None else ("--epochs", epochs)
         raise UserError(f"{flag}: expected to reach at least step {trainer.step}, where the run is, got {given}")
@@ -195,8 +196,15 @@ def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) ->
         data_dir=str(Path(config.data_dir).absolute()),
         device=str(device),
         precision=distributed.from_first(lambda: resolve_precision(config.precision, device)),
-        steps=config.steps if epochs is None else max(1, epochs * per_epoch),
+        steps=config.steps if epochs is None else _steps_of(epochs, per_epoch),
     )
+
+
+def _steps_of(epochs: int, per_epoch: int) -> int:
+    steps = whole_number(epochs, "--epochs", 1, MAX_EPOCHS) * max(1, per_epoch)
+    if steps > MAX_STEPS:
+        raise UserError(f"--epochs: expected at most {MAX_STEPS:,} steps, got {epochs} times {per_epoch:,} steps")
+    return steps
 
 
 def _check_monitor(config: TrainConfig, monitor: Monitor | None) -> None:

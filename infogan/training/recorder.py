@@ -19,6 +19,7 @@ from infogan.data.batches import epoch_of
 from infogan.data.datasets import ImageDataset
 from infogan.system import distributed
 from infogan.system.errors import NonFiniteLossError, UserError
+from infogan.system.paths import numbered_files
 from infogan.system.progress import seconds_between_updates
 from infogan.training.curves import loss_figures
 from infogan.training.run import Run
@@ -241,5 +242,4 @@ class RunRecorder(Recorder):
 
 def epoch_grids(samples: Path) -> list[Path]:
     """Returns the sample grids in a folder, in the order of their epochs: 2 before 10."""
-    grids = [path for path in samples.glob("Epoch_*.png") if path.stem[6:].isdigit()]
-    return sorted(grids, key=lambda path: int(path.stem[6:]))
+    return numbered_files(samples, "Epoch_", ".png")

@@ -20,16 +20,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from infogan.config.train_config import TrainConfig
 from infogan.system.errors import UserError
 from infogan.system.files import write_atomically
+from infogan.system.paths import given_folder, given_path, numbered_files
+from infogan.system.readers import is_count, is_number, parse_json, read_bytes, read_json
+from infogan.system.tensor_files import write_tensors
 from infogan.training.environment import environment, read_sessions
 from infogan.weights.pretrained import is_pretrained
 
 CHECKPOINT_FORMAT = "infogan-checkpoint-1"
 N_CHECKPOINTS_KEPT = 2
+MAX_CONFIG_BYTES = 2**20  # it has 1,000
+MAX_METRICS_BYTES = 2**30  # a row has 400
 
 
 class Run:
@@ -61,7 +64,7 @@ class Run:
         Raises:
             UserError: The name is taken, or a folder cannot be written.
         """
-        out_dir = Path(out_dir)
+        out_dir = given_folder(out_dir, "--out-dir")
         if config.name is not None:
             run = cls(out_dir, config.name)
             if not run._claim():
@@ -86,7 +89,7 @@ class Run:
         Raises:
             UserError: It is not such a folder.
         """
-        path = Path(os.path.abspath(folder))  # noqa: PTH100  a link to a run's folder is not followed
+        path = Path(os.path.abspath(given_path(folder, argument)))  # noqa: PTH100  a link to a run's folder is not followed
         if not (path / "config.json").is_file() or path.parent.name != "runs":
             raise UserError(f"{argument}: expected a run's folder, as in runs/<name>, got {str(folder)!r}")
         return cls(path.parent.parent, path.name)
@@ -129,9 +132,9 @@ class Run:
         if launcher is None:
             return None
         for file in sorted((Path(out_dir) / "runs").glob("*/environment.json"), key=lambda f: -f.stat().st_mtime):
-            with contextlib.suppress(OSError, ValueError, LookupError):
-                if json.loads(file.read_text())[-1]["launcher"] == launcher:
-                    return cls.open(file.parent, "--out-dir")
+            sessions = read_sessions(file.parent)
+            if sessions and sessions[-1].get("launcher") == launcher:
+                return cls.open(file.parent, "--out-dir")
         return None
 
     def _claim(self) -> bool:
@@ -185,12 +188,9 @@ class Run:
             UserError: Config.json cannot be read.
         """
         path = self.folder / "config.json"
-        try:
-            values = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {path}: {error}") from error
+        values = read_json(path, "config", MAX_CONFIG_BYTES)
         if not isinstance(values, dict):
-            raise UserError(f"cannot read {path}: it holds no configuration")
+            raise UserError(f"config: cannot read {path}: it holds no configuration")
         try:
             return TrainConfig.from_dict(values)
         except UserError as error:
@@ -219,7 +219,7 @@ class Run:
         """Returns the rows of metrics.jsonl, oldest first; none if there is no file."""
         if not self.metrics_file.is_file():
             return []
-        return list(_readable_rows(self.metrics_file.read_text(errors="replace")))
+        return list(_readable_rows(read_bytes(self.metrics_file, "metrics", MAX_METRICS_BYTES)))
 
     def cut_metrics(self, step: int) -> None:
         """Drops the rows later than `step`, among them one cut short when the run was killed."""
@@ -237,7 +237,7 @@ class Run:
             UserError: It could not be written; the earlier ones are untouched.
         """
         path = self.checkpoints / f"step_{state['step']}.pt"
-        write_atomically(path, lambda file: torch.save({"format": CHECKPOINT_FORMAT, **state}, file))
+        write_atomically(path, lambda file: write_tensors({"format": CHECKPOINT_FORMAT, **state}, file))
         for old in self._all_checkpoints()[:-N_CHECKPOINTS_KEPT]:
             old.unlink(missing_ok=True)
         return path
@@ -254,14 +254,13 @@ class Run:
 
     def _all_checkpoints(self) -> list[Path]:
         # The number orders the files; how far a run has come is read inside them.
-        numbered = [path for path in self.checkpoints.glob("step_*.pt") if path.stem[5:].isdigit()]
-        return sorted(numbered, key=lambda path: int(path.stem[5:]))
+        return numbered_files(self.checkpoints, "step_", ".pt")
 
 
-def _readable_rows(metrics: str) -> Iterator[dict[str, float]]:
+def _readable_rows(metrics: bytes) -> Iterator[dict[str, float]]:
     """Yields the rows of metrics.jsonl, less those that were cut short or damaged."""
     for line in metrics.splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            row = json.loads(line)
-            if isinstance(row, dict) and isinstance(row.get("step"), int):
+        with contextlib.suppress(ValueError):
+            row = parse_json(line)
+            if isinstance(row, dict) and is_count(row.get("step")) and all(map(is_number, row.values())):
                 yield row

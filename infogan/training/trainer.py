@@ -7,16 +7,18 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infogan.config.train_config import MAY_CHANGE, TrainConfig, differences
+from infogan.config.train_config import HINTS, MAY_CHANGE, TrainConfig, differences
 from infogan.data.augment import AffineRange, Augmentation, Views, make_views
 from infogan.data.batches import ShuffledBatches
 from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator, ImageShape, build
 from infogan.system import distributed
-from infogan.system.errors import NonFiniteLossError, UserError
+from infogan.system.errors import NonFiniteLossError, UserError, shown
+from infogan.system.readers import is_count
 from infogan.system.runtime import (
     make_deterministic,
     resolve_device,
@@ -42,7 +44,7 @@ class Trainer:
 
     Args:
         config: Nets, objective, rates, seed, device.
-        images: uint8, NCHW, in [0, 255]; moved to the device.
+        images: uint8, NCHW, in [0, 255], a tensor or an array; moved to the device.
 
     Attributes:
         generator: G, as trained.
@@ -55,12 +57,8 @@ class Trainer:
         UserError: Images of another type or shape, fewer than a batch, or too small; a device that is not there.
     """
 
-    def __init__(self, config: TrainConfig, images: Tensor) -> None:
-        if images.dtype != torch.uint8 or images.ndim != 4:
-            raise UserError(
-                "images: expected uint8 in [0, 255] of shape (n, channels, height, width), "
-                f"got {images.dtype} of shape {tuple(images.shape)}"
-            )
+    def __init__(self, config: TrainConfig, images: Tensor | np.ndarray) -> None:
+        images = _image_tensor(images)
         distributed.check_batch_size(config.batch_size)
         self.config, self.spec = config, config.spec
         self.device = resolve_device(config.device)
@@ -149,11 +147,11 @@ class Trainer:
         return max(min(1.0, remaining / self.config.lr_decay), 0.0) if self.config.lr_decay else 1.0
 
     def is_finite(self) -> bool:
-        """Returns whether every weight is a number."""
-        nets = [self.generator, self.discriminator]
+        """Returns whether every weight and every statistic of BatchNorm is a number, those of the EMA too."""
+        nets = [self.generator, self.discriminator, self.picture_generator]
         if self._vanilla is not None:
             nets += [self._vanilla.generator, self._vanilla.discriminator]
-        return all(bool(p.isfinite().all()) for net in nets for p in net.parameters())
+        return all(bool(tensor.isfinite().all()) for net in nets for tensor in net.state_dict().values())
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that later steps depend on, as tensors and plain values."""
@@ -177,10 +175,7 @@ class Trainer:
         Raises:
             UserError: It was made with another configuration, or other images; every difference is listed.
         """
-        saved = TrainConfig.from_dict(state["config"]).to_dict()
-        fixed = {*saved} - MAY_CHANGE - {"name", "dataset", "preset"}
-        mine = self.config.to_dict()
-        different = differences(saved, {name: mine[name] for name in mine if name in fixed})
+        different = differences_between(TrainConfig.from_dict(state["config"]), self.config)
         images = (len(self.batches.images), *self.image_shape)
         if (saved_images := (state["n_images"], *state["image_shape"])) != images:
             different.append(f"images of shape {images} (the run has {saved_images})")
@@ -192,9 +187,42 @@ class Trainer:
         if self.generator_ema is not None:
             self.generator_ema.load_state_dict(state["generator_ema"])
         self.batches.load_state_dict(state["batches"])
+        self._check_loaded(state["batches"]["position"])
         set_generator_state(self._latents_rng, state["latents_rng"], self.config.seed + state["step"])
         set_rng_state(state["rng"])
         self.step = state["step"]
+
+    def _check_loaded(self, position: int) -> None:
+        """Checks what torch does not when it loads weights and Adam's averages."""
+        if not self.is_finite():
+            raise ValueError("expected weights that are finite numbers, got NaN or infinity")
+        if not is_count(position) or position > self.batches.per_epoch:
+            raise ValueError(f"expected 0 to {self.batches.per_epoch} batches of an epoch, got {shown(position)}")
+        for step in filter(None, (self._infogan, self._vanilla)):
+            for optimizer in (step.opt_d, step.opt_g):
+                for parameter, averages in optimizer.state.items():
+                    for name in ("exp_avg", "exp_avg_sq"):
+                        if averages[name].shape != parameter.shape:
+                            raise ValueError(
+                                f"expected Adam's {name} of shape {tuple(parameter.shape)}, "
+                                f"got {tuple(averages[name].shape)}"
+                            )
+
+
+def _image_tensor(images: Any) -> Tensor:
+    """Returns images as a tensor of uint8, NCHW."""
+    got = type(images).__name__
+    if isinstance(images, Tensor | np.ndarray):
+        if str(images.dtype).removeprefix("torch.") == "uint8" and images.ndim == 4:
+            return torch.as_tensor(images)
+        got = f"{images.dtype} of shape {tuple(images.shape)}"
+    raise UserError(f"images: expected uint8 in [0, 255] of shape (n, channels, height, width), got {got}")
+
+
+def differences_between(run: TrainConfig, asked: TrainConfig) -> list[str]:
+    """Returns a clause for each field that makes what is asked for another run."""
+    fixed = {*HINTS} - MAY_CHANGE - {"name", "dataset", "preset"}
+    return differences(run.to_dict(), {name: value for name, value in asked.to_dict().items() if name in fixed})
 
 
 def make_extensions(config: TrainConfig) -> list[Any]:

@@ -85,7 +85,7 @@ def read_description(file: Path) -> dict[str, Any]:
     return description
 
 
-def read_tensors(
+def read_weights(
     file: Path, expected: Mapping[str, torch.Size], sha256: str, device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
     """Returns the tensors of a file, float32, after names and shapes were compared with what is expected.
