@@ -228,9 +228,9 @@ def test_damaged_weights_are_refused_in_one_line(weights, altered, tmp_path):
 
 
 def test_shapes_are_compared_before_memory_is_taken(altered):
-    # Nets of 4 TB: to make them would fail in another way.
+    # Nets of half a terabyte: to make them would fail in another way.
     with pytest.raises(UserError, match=r"expected discriminator.d_head.by_category of shape \[10, 16384\]"):
-        load_nets(altered(change_description=lambda it: it["train_config"].update(width=2**10, noise_dim=2**30)))
+        load_nets(altered(change_description=lambda it: it["train_config"].update(width=2**10, noise_dim=10_000)))
 
 
 def test_a_config_that_does_not_fit_its_folder_is_refused(exports, tmp_path):
