@@ -7,7 +7,13 @@ from collections.abc import Callable
 
 
 class UserError(ValueError):
-    """Input that cannot be used: a flag, a file or a folder. The message is one line that names it."""
+    """Input that cannot be used: a flag, a file or a folder. The message is one line that names it.
+
+    What it quotes may have line breaks or a terminal's control characters in it: they are shown as escapes.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
 
 
 class NonFiniteLossError(ArithmeticError):
