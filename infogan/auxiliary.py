@@ -449,6 +449,18 @@ def image_grid(
     return render(figure)
 
 
+def contact_sheet(images: UInt8[Tensor, "n ch h w"], n: int = 64) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns n of a data set's images, or all if it has fewer, as one RGB picture without labels.
+
+    They are taken at equal distances, so that images that are sorted by their class show every class.
+    """
+    shown = images[torch.linspace(0, len(images) - 1, min(n, len(images))).round().long()].float() / 127.5 - 1
+    n_columns = math.ceil(math.sqrt(len(shown)))
+    n_rows = -(-len(shown) // n_columns)
+    blank = shown.new_ones((n_rows * n_columns - len(shown), *shown.shape[1:]))
+    return _tile(torch.cat([shown, blank]).unflatten(0, (n_rows, n_columns)), scale=2)
+
+
 def _tile(x: Float[Tensor, "r k ch h w"], scale: int, gap: int = 2) -> UInt8[np.ndarray, "height width 3"]:
     pixels = to_uint8(x if x.shape[2] in (1, 3) else x[:, :, :1])
     pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3, *pixels.shape[3:]))

