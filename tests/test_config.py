@@ -104,7 +104,7 @@ def test_the_deviation_of_q_is_a_number_or_learned():
 
 def test_a_preset_in_python_is_the_preset_on_the_command_line():
     assert TrainConfig.from_preset("paper", seed=3) == parse("--preset", "paper", "--seed", "3").config
-    with pytest.raises(UserError, match="--preset: expected one of digits, fashion, paper, got 'papre'"):
+    with pytest.raises(UserError, match="--preset: expected one of digits, fashion, images, paper, got 'papre'"):
         TrainConfig.from_preset("papre")
 
 
@@ -116,7 +116,7 @@ def test_every_field_is_a_flag_with_help(script):
         assert field.metadata["doc"]
 
 
-@pytest.mark.parametrize("preset", ["paper", "fashion"])
+@pytest.mark.parametrize("preset", ["paper", "fashion", "images"])
 def test_a_preset_says_where_each_value_is_from(preset):
     described = TrainConfig.from_preset(preset).describe()
     for name, (value, source) in PRESETS[preset].items():

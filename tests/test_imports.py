@@ -19,6 +19,7 @@ ORDER = (
     ("latents",),
     ("losses",),
     ("models",),
+    ("paper_nets",),
     ("data",),
     ("extensions",),
     ("auxiliary",),

@@ -13,7 +13,17 @@ DATASETS: dict[str, str | Callable[[Any], Any]] = {
     "mnist": "infogan.data.idx:load_mnist",
     "mnist5k": "infogan.data.mnist5k:load_mnist5k",
     "fashion": "infogan.data.idx:load_fashion",
+    "kmnist": "infogan.data.idx:load_kmnist",
+    "emnist-letters": "infogan.data.idx:load_emnist_letters",
+    "emnist-balanced": "infogan.data.idx:load_emnist_balanced",
+    "usps": "infogan.data.torchvision_sets:load_usps",
+    "svhn": "infogan.data.torchvision_sets:load_svhn",
+    "cifar10": "infogan.data.torchvision_sets:load_cifar10",
+    "celeba": "infogan.data.named_pictures:load_celeba",
+    "faces": "infogan.data.named_pictures:load_faces",
+    "chairs": "infogan.data.named_pictures:load_chairs",
 }
+PICTURE_SETS = frozenset({"celeba", "faces", "chairs"})  # their loaders take the images' form too: they decode
 OWN_FILES = frozenset({".npy", ".npz", ".zip"})
 
 Channels = Literal["auto", "rgb", "grey"]

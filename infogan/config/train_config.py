@@ -25,7 +25,7 @@ from infogan.config.options import (
     flag_of,
     option,
 )
-from infogan.config.presets import DEFAULT_PRESET, PRESETS, PresetName
+from infogan.config.presets import DEFAULT_PRESET, PRESETS, PresetName, preset_values
 from infogan.config.spec import LatentSpec
 from infogan.system.errors import UserError
 
@@ -39,7 +39,12 @@ class TrainConfig:
     """
 
     # A name only: `from_preset` and the command line apply its values.
-    preset: PresetName = option(DEFAULT_PRESET, "start from these values; other flags override them", "run", first=True)
+    preset: PresetName = option(
+        DEFAULT_PRESET,
+        "start from these values; other flags override them; images of your own start from images",
+        "run",
+        first=True,
+    )
     name: str | None = option(
         None,
         "the run's name, one that no run has yet (default: <dataset>-<preset>-seed<seed>)",
@@ -126,6 +131,11 @@ class TrainConfig:
         "nets",
         check=lambda value: 4 <= value <= 1024,
         allowed="4 to 1024",
+    )
+    nets: Literal["stages", "svhn", "faces", "chairs"] = option(
+        "stages",
+        "stages: as many as the side asks for; svhn (also for CelebA), faces, chairs: the paper's for these",
+        "nets",
     )
     sync_batchnorm: bool = option(
         True, "under torchrun: BatchNorm over the batch of all ranks, so that their number changes nothing", "nets"
@@ -290,7 +300,7 @@ class TrainConfig:
         """Returns a preset's configuration, with some fields changed."""
         if preset not in PRESETS:
             raise UserError(f"--preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
-        values = {name: value for name, (value, _) in PRESETS[preset].items()}
+        values = {name: value for name, (value, _) in preset_values(preset, changes.get("dataset")).items()}
         return cls(**{"preset": preset, **values, **changes})
 
     def to_dict(self) -> dict[str, Any]:
@@ -331,7 +341,7 @@ class TrainConfig:
 
     def describe(self) -> str:
         """Returns a line for each field, with where the preset has its value from."""
-        preset, lines = PRESETS[self.preset], []
+        preset, lines = preset_values(self.preset, self.dataset), []
         for name, value in self.to_dict().items():
             line = f"{name} = {json.dumps(value)}"
             if name in preset and preset[name][0] == value:

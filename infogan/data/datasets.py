@@ -11,12 +11,13 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from infogan.config.datasets import AS_THEY_ARE, DATASETS, ImageForm, dataset_forms, is_own_images
+from infogan.config.datasets import AS_THEY_ARE, DATASETS, PICTURE_SETS, ImageForm, dataset_forms, is_own_images
 from infogan.system.errors import UserError
 
 DIGITS = tuple("0123456789")  # class names
@@ -92,10 +93,12 @@ def load_dataset(name: str, data_dir: str | Path, form: ImageForm = AS_THEY_ARE)
         return _load_own(Path(name), Path(data_dir), form)
     if name not in DATASETS:
         raise UserError(f"--dataset: expected {dataset_forms()}, got {name!r}")
-    loader = DATASETS[name]
+    loader: Any = DATASETS[name]
     if isinstance(loader, str):
         module, _, function = loader.partition(":")
         loader = getattr(importlib.import_module(module), function)
+    if name in PICTURE_SETS:
+        return loader(Path(data_dir), form)
     return _in_form(loader(Path(data_dir)), form)
 
 
