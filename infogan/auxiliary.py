@@ -21,6 +21,7 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor, nn
 
 from infogan.config.spec import Categorical, LatentSpec
@@ -34,6 +35,10 @@ N_GIF_FRAMES = 36
 GIF_FRAME_MS = 70
 DPI = 100
 CHARACTER_PX = 8  # of the title, on average
+MAX_GRID_PX = 2000  # of a side; larger images are shown in fewer rows and columns
+ENLARGED_BELOW_PX = 64  # smaller images are shown at twice their size
+GAP_PX = 2  # between images
+MAX_BATCH_PX = 128 * 64 * 64  # that G draws at once: at a width of 32, a few hundred MB
 CategoryPath = Literal["hold", "switch"]
 NoisePath = Literal["linear", "spherical"]
 
@@ -393,9 +398,44 @@ def interpolation_pictures(spec: LatentSpec, options: GalleryOptions) -> Iterato
 # Images
 
 
-def generate(generator: nn.Module, latents: Latents, batch_size: int = 256) -> Float[Tensor, "r k ch h w"]:
-    """Returns G's images of a grid of latents, on the CPU, in [-1, 1]. G's mode and buffers stay as they are."""
+def thinned(latents: Latents, height: int, width: int) -> Latents:
+    """Returns the latents of as much of a grid as fits `MAX_GRID_PX`: every row and column, or every second, third, ...
+
+    Args:
+        latents: Of the grid.
+        height: Of its images, in pixels.
+        width: Of its images, in pixels.
+    """
+    n_rows, n_columns = len(latents.rows), len(latents.columns)
+    scale = default_scale(height, width)
+    down, along = (-(-n * (side * scale + GAP_PX) // MAX_GRID_PX) for n, side in ((n_rows, height), (n_columns, width)))
+    z, c = (x.unflatten(0, (n_rows, n_columns))[::down, ::along].flatten(0, 1) for x in (latents.z, latents.c))
+    return replace(latents, z=z, c=c, rows=latents.rows[::down], columns=latents.columns[::along])
+
+
+def default_scale(height: int, width: int) -> int:
+    """Returns how many screen pixels each side of an image's pixel gets."""
+    return 2 if max(height, width) < ENLARGED_BELOW_PX else 1
+
+
+def image_size(generator: nn.Module, latents: Latents) -> tuple[int, int]:
+    """Returns the height and width in pixels of G's images."""
     device = next(generator.parameters()).device
+    with evaluating(generator):
+        height, width = generator(latents.z[:1].to(device), latents.c[:1].to(device)).shape[2:]
+    return height, width
+
+
+def generate(generator: nn.Module, latents: Latents, batch_size: int | None = None) -> Float[Tensor, "r k ch h w"]:
+    """Returns G's images of a grid of latents, on the CPU, in [-1, 1]. G's mode and buffers stay as they are.
+
+    Args:
+        generator: G.
+        latents: Of the grid.
+        batch_size: Images that are drawn at once; None for as many as `MAX_BATCH_PX` allows, 256 at most.
+    """
+    device = next(generator.parameters()).device
+    batch_size = batch_size or max(1, min(256, MAX_BATCH_PX // math.prod(image_size(generator, latents))))
     with evaluating(generator):
         batches = zip(latents.z.split(batch_size), latents.c.split(batch_size), strict=True)
         x = torch.cat([generator(z.to(device), c.to(device)).cpu() for z, c in batches])
@@ -408,7 +448,7 @@ def to_uint8(x: Float[Tensor, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
 
 
 def image_grid(
-    x: Float[Tensor, "r k ch h w"], labels: Latents, title: str = "", scale: int = 2
+    x: Float[Tensor, "r k ch h w"], labels: Latents, title: str = "", scale: int | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Returns a grid of images as RGB, with a title, and a label at each row and column.
 
@@ -416,8 +456,9 @@ def image_grid(
         x: Images in [-1, 1] with 1 or 3 channels (of any other number, the first is shown).
         labels: Names the rows, the columns and both axes.
         title: Above the grid.
-        scale: Screen pixels for each image pixel, a whole number, so that pixels stay sharp.
+        scale: Screen pixels for each image pixel, a whole number, so that pixels stay sharp; None for `default_scale`.
     """
+    scale = scale or default_scale(*x.shape[-2:])
     canvas = _tile(x, scale)
     height, width = canvas.shape[:2]
     longest = max(map(len, labels.rows))
@@ -449,7 +490,22 @@ def image_grid(
     return render(figure)
 
 
-def _tile(x: Float[Tensor, "r k ch h w"], scale: int, gap: int = 2) -> UInt8[np.ndarray, "height width 3"]:
+def contact_sheet(images: UInt8[Tensor, "n ch h w"], n: int = 64) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns n of a data set's images, or as many as there are and fit `MAX_GRID_PX`, as one RGB picture.
+
+    They are taken at equal distances, so that images that are sorted by their class show every class.
+    """
+    n_fitting = (MAX_GRID_PX // (max(images.shape[-2:]) + GAP_PX)) ** 2
+    n = max(1, min(n, n_fitting, len(images)))
+    shown = images[torch.linspace(0, len(images) - 1, n).round().long()].float() / 127.5 - 1
+    n_columns = math.ceil(math.sqrt(len(shown)))
+    n_rows = -(-len(shown) // n_columns)
+    blank = shown.new_ones((n_rows * n_columns - len(shown), *shown.shape[1:]))
+    scale = default_scale(*shown.shape[-2:])
+    return _tile(torch.cat([shown, blank]).unflatten(0, (n_rows, n_columns)), scale)
+
+
+def _tile(x: Float[Tensor, "r k ch h w"], scale: int, gap: int = GAP_PX) -> UInt8[np.ndarray, "height width 3"]:
     pixels = to_uint8(x if x.shape[2] in (1, 3) else x[:, :, :1])
     pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3, *pixels.shape[3:]))
     pixels = pixels.repeat(scale, axis=3).repeat(scale, axis=4)
@@ -478,33 +534,37 @@ def render(figure: Any) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def draw(generator: nn.Module, latents: Latents, title: str) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns the labelled picture of a grid of latents."""
+    """Returns the labelled picture of a grid of latents, or of as much of it as fits `MAX_GRID_PX`."""
+    latents = thinned(latents, *image_size(generator, latents))
     return image_grid(generate(generator, latents), latents, title)
 
 
 def save_png(picture: UInt8[np.ndarray, "height width 3"], path: Path) -> Path:
     """Writes an RGB picture and returns its path."""
-    return _save(path, picture)
+    return _save(path, lambda beside: Image.fromarray(picture).save(beside, "PNG"))
 
 
 def save_gif(
-    frames: Sequence[UInt8[np.ndarray, "height width 3"]], path: Path, frame_ms: int | list[int] = GIF_FRAME_MS
+    frames: Iterable[UInt8[np.ndarray, "height width 3"]], path: Path, frame_ms: int | list[int] = GIF_FRAME_MS
 ) -> Path:
     """Writes RGB frames of one size as a GIF that loops for ever, and returns its path.
 
     Args:
-        frames: In order.
+        frames: In order, one or more; each is taken when it is written, and not kept.
         path: Ends in .gif.
         frame_ms: How long each frame stays, in milliseconds.
     """
     # 32 levels of each colour: half the size, and hardly a difference to the eye.
-    return _save(path, np.stack(frames) // 8 * 8, duration=frame_ms, loop=0)
+    images = (Image.fromarray(frame // 8 * 8) for frame in frames)
+    first = next(images)
+    how = {"save_all": True, "append_images": images, "duration": frame_ms, "loop": 0}
+    return _save(path, lambda beside: first.save(beside, "GIF", **how))
 
 
-def _save(path: Path, picture: np.ndarray, **kind: Any) -> Path:
+def _save(path: Path, write: Callable[[Path], object]) -> Path:
     beside = path.with_name(path.name + ".partial")  # renamed when whole: a picture is never half written
     try:
-        iio.imwrite(beside, picture, plugin="pillow", extension=path.suffix, **kind)
+        write(beside)
         beside.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -528,11 +588,13 @@ def training_gif(grids: Sequence[Path], path: Path) -> Path | None:
 
     A damaged grid, or one of another size than the last, is left out.
     """
-    frames = []
+    shapes = {}
     for grid in grids:
         with contextlib.suppress(OSError, SyntaxError):  # what Pillow raises for a damaged PNG
-            frames.append(iio.imread(grid, plugin="pillow"))
-    frames = [frame for frame in frames if frame.shape == frames[-1].shape]
-    if len(frames) < 2:  # Pillow takes a list of times for several frames alone
-        return save_gif(frames, path) if frames else None
-    return save_gif(frames, path, [300] * (len(frames) - 1) + [1500])
+            shapes[grid] = iio.imread(grid, plugin="pillow").shape
+    readable = [grid for grid, shape in shapes.items() if shape == [*shapes.values()][-1]]
+    if not readable:
+        return None
+    # Pillow takes a list of times for several frames alone.
+    frame_ms = [300] * (len(readable) - 1) + [1500] if len(readable) > 1 else GIF_FRAME_MS
+    return save_gif((iio.imread(grid, plugin="pillow") for grid in readable), path, frame_ms)

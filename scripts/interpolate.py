@@ -77,7 +77,7 @@ def main() -> None:
         print(auxiliary.save_png(png, folder / f"{picture.name}.png"))
         if flags.gif and (frames := picture.frames()):
             bar = tqdm(frames, desc=f"{picture.name}.gif", unit="frame", leave=False)
-            drawn = [draw(latents, f"{nets.name}: {picture.what}") for latents in bar]
+            drawn = (draw(latents, f"{nets.name}: {picture.what}") for latents in bar)
             print(auxiliary.save_gif(drawn, folder / f"{picture.name}.gif"))
 
 

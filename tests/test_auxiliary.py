@@ -1,4 +1,5 @@
 import itertools
+import weakref
 
 import imageio.v3 as iio
 import numpy as np
@@ -251,3 +252,40 @@ def test_the_gallery_shows_what_its_options_say():
     assert len(linear.latents.rows) == len(spherical.latents.rows) == 3
     other = next(iter(auxiliary.gallery(spec_of(PAPER), auxiliary.GalleryOptions([2], n_columns=4))))
     assert not torch.equal(sweep.latents.z, other.latents.z)
+
+
+def test_a_grid_of_large_images_shows_every_second_row_and_column():
+    spec = spec_of(PAPER)
+    sweep = auxiliary.sweep_latents(spec, 1)  # 10 categories, 11 values
+    assert auxiliary.thinned(sweep, 28, 28).columns == sweep.columns
+    fewer = auxiliary.thinned(sweep, 256, 100)
+    assert (fewer.rows, fewer.columns) == (sweep.rows[::2], sweep.columns)
+    assert torch.equal(fewer.z, sweep.z.unflatten(0, (10, 11))[::2].flatten(0, 1))
+    assert torch.equal(fewer.c, sweep.c.unflatten(0, (10, 11))[::2].flatten(0, 1))
+    generator = Generator(spec, (3, 256, 256), width=4)
+    height, width, _ = auxiliary.draw(generator, sweep, "a sweep").shape
+    assert 5 * 258 < height < 2000 and 6 * 258 < width < 2000
+
+
+def test_small_images_alone_are_enlarged():
+    for side, shown in ((8, 16), (63, 126), (64, 64), (100, 100)):
+        x = torch.zeros(1, 1, 1, side, side)
+        assert auxiliary.image_grid(x, labels(1, 1)).shape[0] == shown + 24
+        sheet = auxiliary.contact_sheet(torch.zeros(5, 1, side, side, dtype=torch.uint8))
+        assert sheet.shape == (2 * shown + 2, 3 * shown + 4, 3) and (sheet == 255).any()
+    assert max(auxiliary.contact_sheet(torch.zeros(64, 3, 500, 500, dtype=torch.uint8)).shape) <= 2000
+
+
+def test_frames_of_a_gif_are_made_as_they_are_written(tmp_path):
+    alive = []
+
+    def frames():
+        for value in range(0, 240, 8):
+            frame = np.full((8, 8, 3), value, dtype=np.uint8)
+            alive.append(weakref.ref(frame))
+            yield frame
+            del frame
+            assert sum(kept() is not None for kept in alive) <= 2
+
+    path = auxiliary.save_gif(frames(), tmp_path / "a.gif")
+    assert len(iio.imread(path)) == len(alive) == 30

@@ -19,6 +19,7 @@ ORDER = (
     ("latents",),
     ("losses",),
     ("models",),
+    ("paper_nets",),
     ("weights",),
     ("data",),
     ("extensions",),

@@ -38,7 +38,7 @@ def few_digits(digits):
     """Has every run train on the same 90 real digits."""
     few = dataclasses.replace(digits, images=digits.images[:90], labels=digits.labels[:90])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "load_dataset", lambda name, data_dir: few)
+        patch.setattr(loop, "load_dataset", lambda name, data_dir, form: few)
         yield few
 
 
@@ -345,7 +345,7 @@ def test_a_device_that_is_not_there_is_refused(train_small):
 @pytest.mark.slow
 def test_the_categorical_code_is_learned_on_real_digits(train_small, digits, monkeypatch):
     """After 600 steps Q knows the category of most samples, and it is mostly the digit; the vanilla probe's is not."""
-    monkeypatch.setattr(loop, "load_dataset", lambda name, data_dir: digits)
+    monkeypatch.setattr(loop, "load_dataset", lambda name, data_dir, form: digits)
     fields = {"width": 16, "batch_size": 64, "steps": 600, "merge_step": 300, "log_every": 50, "eval_every": 600}
     run = train_small(name="learned", baseline=True, **fields)
     *_, last, scores = run.read_metrics()

@@ -66,7 +66,7 @@ def test_a_data_set_is_a_loader_and_its_name(inverted, tmp_path):
     assert evaluation["scored"]["dataset"] == inverted
     confusion = torch.tensor(evaluation["infogan"]["clustering"]["c1"]["confusion"])
     assert confusion.shape == (10, 2) and confusion.sum() == 60
-    with pytest.raises(UserError, match=r"--dataset: expected auto, .*inverted or a \.npy file, got 'other'"):
+    with pytest.raises(UserError, match=r"--dataset: expected auto, .*inverted, or a folder, .*, got 'other'"):
         load_dataset("other", tmp_path)
 
 

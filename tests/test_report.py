@@ -195,6 +195,7 @@ class TestEvaluation:
             "dataset": "mnist5k",
             "class_names": list("0123456789"),
             "measurable": ["digits"],
+            "images": "test images",
             "n_test_images": 500,
             "n_samples": 100,
             "seed": 0,
@@ -273,7 +274,7 @@ class TestEvaluation:
     def test_where_the_data_is_is_the_run_s_own_to_know(self, trained, digits, tmp_path, monkeypatch):
         asked = []
 
-        def load(name, data_dir):
+        def load(name, data_dir, form):
             asked.append((name, data_dir))
             raise UserError("that is all")
 
@@ -292,7 +293,7 @@ class TestEvaluation:
 
     def test_images_that_are_no_digits_are_scored_without_the_parts_on_digits(self, trained, digits, monkeypatch):
         clothes = type(digits)("fashion", digits.images, digits.labels, digits.test_images, digits.test_labels)
-        monkeypatch.setattr(scoring, "load_scored_dataset", lambda name, data_dir: clothes)
+        monkeypatch.setattr(scoring, "load_scored_dataset", lambda name, data_dir, form: clothes)
         path = trained.latest_checkpoint()
         found = evaluate(path, "unused", "cpu", n_samples=100, fresh_q=TINY_Q)
         for model in ("infogan", "vanilla"):

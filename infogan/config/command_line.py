@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from infogan.config.datasets import is_own_images
 from infogan.config.options import MAX_EPOCHS, choices, flag_of, members, parse_float, parse_int, whole_number
-from infogan.config.presets import DEFAULT_PRESET
+from infogan.config.presets import DEFAULT_PRESET, IMAGES_PRESET
 from infogan.config.train_config import HINTS, TrainConfig
 from infogan.system.errors import UserError, shortened
 from infogan.system.paths import usable_folder, usable_path
@@ -144,7 +145,8 @@ def parse_train_flags(argv: Sequence[str], description: str) -> StartRun | Resum
         raise UserError(f"--epochs: give --steps or --epochs, not both, got {epochs}")
     if resume is not None:
         return ResumeRun(str(resume), given, None if out_dir is None else str(out_dir), epochs, bool(dry_run))
-    config = TrainConfig.from_preset(**{"preset": DEFAULT_PRESET, **given})
+    default = IMAGES_PRESET if is_own_images(given.get("dataset", "auto")) else DEFAULT_PRESET
+    config = TrainConfig.from_preset(**{"preset": default, **given})
     return StartRun(config, str(out_dir or "."), epochs, bool(dry_run))
 
 

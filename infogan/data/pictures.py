@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageCms, ImageColor, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageColor, ImageFile, ImageOps
 
 from infogan.system.errors import UserError, one_line
 
@@ -83,14 +83,37 @@ def decode(source: Path | bytes, size: tuple[int, int] | None = None, background
     Raises:
         UnreadablePictureError: It cannot be decoded.
     """
+    with _opened(source) as image:
+        if size is not None:
+            image.draft(None, (2 * max(size), 2 * max(size)))  # no less than this, so that `fit` still averages
+        image.load()
+        return _as_seen(image, background)
+
+
+def picture_size(source: Path | bytes) -> tuple[int, int]:
+    """Returns the height and width in pixels of a picture as it is seen; only the start of its file is read.
+
+    Raises:
+        UnreadablePictureError: It cannot be decoded.
+    """
+    with _opened(source) as image:
+        width, height = image.size
+        lies_down = False
+        with contextlib.suppress(Exception):  # as in `_as_seen`
+            lies_down = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (width, height) if lies_down else (height, width)
+
+
+@contextlib.contextmanager
+def _opened(source: Path | bytes) -> Iterator[ImageFile.ImageFile]:
+    """Yields an image whose file is open; whatever goes wrong with it is an `UnreadablePictureError`."""
     if isinstance(source, Path) and not source.is_file():  # a pipe or a device would never end
         raise UnreadablePictureError("there is no such file" if not source.exists() else "it is not a file")
+    if (source.stat().st_size if isinstance(source, Path) else len(source)) == 0:
+        raise UnreadablePictureError("it is empty")
     try:
-        with Image.open(_opened(source), formats=FORMATS) as image:
-            if size is not None:
-                image.draft(None, (2 * max(size), 2 * max(size)))  # no less than this, so that `fit` still averages
-            image.load()
-            return _as_seen(image, background)
+        with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS) as image:
+            yield image
     except Image.UnidentifiedImageError:
         raise UnreadablePictureError(f"it is not one of {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError as error:
@@ -99,12 +122,6 @@ def decode(source: Path | bytes, size: tuple[int, int] | None = None, background
         raise
     except Exception as error:  # of a damaged file, Pillow's decoders raise nearly every error there is
         raise UnreadablePictureError(one_line(error)) from error
-
-
-def _opened(source: Path | bytes) -> Path | io.BytesIO:
-    if (source.stat().st_size if isinstance(source, Path) else len(source)) == 0:
-        raise UnreadablePictureError("it is empty")
-    return source if isinstance(source, Path) else io.BytesIO(source)
 
 
 def _as_seen(image: Image.Image, background: str) -> Image.Image:

@@ -5,7 +5,7 @@ Labels are used for nothing but scores. Nets, data and global random state are l
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,10 @@ def evaluate(
     if data_dir is None:
         data_dir = nets.config.data_dir if Path(nets.config.data_dir).is_dir() else "data"
     data_dir = given_folder(data_dir, "--data-dir")
-    dataset = load_scored_dataset(nets.config.dataset, data_dir)
+    dataset = load_scored_dataset(nets.config.dataset, data_dir, nets.config.image_form)
+    has_test_images = len(dataset.test_images) > 0
+    if not has_test_images:  # all were learned from; no label was, so that these score what was found all the same
+        dataset = replace(dataset, test_images=dataset.images, test_labels=dataset.labels)
     reference = inception_reference = None
     if DIGITS in dataset.measurable:
         reference = measure_reference(dataset, n_samples, seed, device)
@@ -105,6 +108,7 @@ def evaluate(
             "dataset": dataset.name,
             "class_names": list(dataset.class_names),
             "measurable": sorted(dataset.measurable),
+            "images": "test images" if has_test_images else "training images",
             "n_test_images": len(dataset.test_images),
             "n_samples": n_samples,
             "seed": seed,
@@ -178,7 +182,8 @@ def quick_scores(
 ) -> dict[str, float]:
     """Returns what can be measured in a second or two while training: the run's own Q on a part of the test images.
 
-    `eval_accuracy_<code>` and `eval_nmi_<code>` of the categorical codes on `N_QUICK_IMAGES` test images, and
+    `eval_accuracy_<code>` and `eval_nmi_<code>` of the categorical codes on `N_QUICK_IMAGES` test images with labels,
+    if there are any, and
     `eval_mi_<code>`, L_I in nats, of all codes on as many samples; in evaluation mode, as `own_q` of
     `evaluate_nets`. A seed means the same images and latents every time, so that a curve shows learning alone.
     Neither the nets nor any global random state are changed.
@@ -192,11 +197,12 @@ def quick_scores(
     """
     rng = torch.Generator().manual_seed(seed)
     kept = torch.randperm(len(dataset.test_images), generator=rng)[:N_QUICK_IMAGES]
-    q_on_test = q_outputs(discriminator, dataset.test_images[kept])
-    labels, n_classes = dataset.test_labels[kept].numpy(), count_classes(dataset)
     scores = {}
-    for name, found in cluster_by_codes(spec, q_on_test, labels, n_classes).items():
-        scores |= {f"eval_accuracy_{name}": found.accuracy, f"eval_nmi_{name}": found.nmi}
+    if len(dataset.test_labels):
+        q_on_test = q_outputs(discriminator, dataset.test_images[kept])
+        labels, n_classes = dataset.test_labels[kept].numpy(), count_classes(dataset)
+        for name, found in cluster_by_codes(spec, q_on_test, labels, n_classes).items():
+            scores |= {f"eval_accuracy_{name}": found.accuracy, f"eval_nmi_{name}": found.nmi}
     samples = draw_samples(generator, spec, N_QUICK_IMAGES, rng, what=None)
     bounds = mutual_information_lower_bound(spec, samples.c, q_outputs(discriminator, samples.images))
     return scores | {f"eval_mi_{name}": bound for name, bound in zip(spec.names, bounds.tolist(), strict=True)}

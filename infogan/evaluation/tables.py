@@ -54,9 +54,10 @@ def describe_evaluation(evaluation: dict[str, Any]) -> str:
     scored = evaluation["scored"]
     models = {label: evaluation[model] for model, label in MODELS.items() if model in evaluation}
     codes = next(iter(models.values()))["mutual_information"]
+    images = f"{scored['n_test_images']:,} {scored.get('images', 'test images')} of {scored['dataset']}"
     head = (
-        f"{evaluation['run']}, step {evaluation['step']}: {scored['n_test_images']:,} test images of "
-        f"{scored['dataset']}, {scored['n_samples']:,} samples, seed {scored['seed']}"
+        f"{evaluation['run']}, step {evaluation['step']}: {images}, {scored['n_samples']:,} samples, "
+        f"seed {scored['seed']}"
     )
     notes = ["codes: " + ", ".join(f"{name} {entry['code']}" for name, entry in codes.items())]
     notes.append("in brackets: 95% bootstrap intervals over the samples")

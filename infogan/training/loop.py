@@ -48,6 +48,7 @@ def train(
         # The run is made last, so that bad input leaves no empty folders.
         run = distributed.from_first(lambda: Run.create(config, out_dir))
         recorder = _make_recorder(run, trainer, log, dataset, monitor)
+        recorder.show_images()
         for warning in filter(None, (extension.warning() for extension in trainer.extensions)):
             recorder.warn(warning)
         # From here on there is always a checkpoint, and a disk that cannot hold one is noticed at once.
@@ -175,12 +176,12 @@ def _run_before_restart(out_dir: str | Path) -> str | None:
 def _load_on_all_ranks(config: TrainConfig) -> ImageDataset:
     """Returns the data set, the same on every rank: rank 0 decides which it is, and downloads it."""
     if distributed.n_ranks() == 1:
-        return load_dataset(config.dataset, config.data_dir)
-    name = distributed.from_first(lambda: load_dataset(config.dataset, config.data_dir).name)
+        return load_dataset(config.dataset, config.data_dir, config.image_form)
+    name = distributed.from_first(lambda: load_dataset(config.dataset, config.data_dir, config.image_form).name)
     # On another machine its first rank downloads, if need be, and the others find it.
-    dataset = load_dataset(name, config.data_dir) if distributed.is_first_here() else None
+    dataset = load_dataset(name, config.data_dir, config.image_form) if distributed.is_first_here() else None
     distributed.wait_for_all()
-    return dataset or load_dataset(name, config.data_dir)
+    return dataset or load_dataset(name, config.data_dir, config.image_form)
 
 
 def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) -> TrainConfig:

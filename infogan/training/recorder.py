@@ -76,6 +76,9 @@ class Recorder:
     def warn(self, text: str) -> None:
         """Shows a warning."""
 
+    def show_images(self) -> None:
+        """Shows what was made of images of one's own."""
+
     def write_resumed(self) -> None:
         """Brings the run's folder to where its checkpoint is."""
 
@@ -146,6 +149,12 @@ class RunRecorder(Recorder):
 
     def warn(self, text: str) -> None:
         print(f"warning: {text}", file=sys.stderr)
+
+    def show_images(self) -> None:
+        if self.dataset.notes:
+            sheet = self.run.samples / "training_images.png"
+            auxiliary.save_png(auxiliary.contact_sheet(self.dataset.images), sheet)
+            print(*self.dataset.notes, f"some of them: {sheet}", sep="\n", file=sys.stderr)
 
     def write_resumed(self) -> None:
         self.run.make_folders()

@@ -16,6 +16,7 @@ from infogan.data.augment import AffineRange, Augmentation, Views, make_views
 from infogan.data.batches import ShuffledBatches
 from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator, ImageShape, build
+from infogan.paper_nets import build_paper_nets
 from infogan.system import distributed
 from infogan.system.errors import NonFiniteLossError, UserError, shown
 from infogan.system.readers import is_count
@@ -239,7 +240,10 @@ def make_nets(
 ) -> tuple[Generator, Discriminator]:
     """Returns the nets of a run, with the heads that its extensions ask for."""
     heads = {name: make for extension in extensions for name, make in extension.heads().items()}
-    generator, discriminator = build(config.spec, image_shape, config.width, **heads)
+    if config.nets == "stages":
+        generator, discriminator = build(config.spec, image_shape, config.width, **heads)
+    else:
+        generator, discriminator = build_paper_nets(config.nets, config.spec, image_shape, config.width, **heads)
     for extension in extensions:
         extension.attach(discriminator)
     return generator.to(device), discriminator.to(device)
