@@ -34,7 +34,10 @@ def parse(*argv):
         (["--ema-decay", "1.5"], r"--ema-decay: expected a number in \[0, 1\), got 1.5"),
         (["--q-std", "-1"], "--q-std: expected a positive number, got -1.0"),
         (["--codes", "cat10,slant"], "codes: expected a comma-separated list of .* got 'slant'"),
-        (["--dataset", "cifar"], "--dataset: expected auto, mnist, mnist5k, fashion or a .npy file, got 'cifar'"),
+        (
+            ["--dataset", "cifar"],
+            "--dataset: expected auto, mnist, mnist5k, fashion, dsprites, glyphs or a .npy file, got 'cifar'",
+        ),
         (["--dataset", "mine.npy", "--eval-every", "5"], "--eval-every: expected 0 with images of your own"),
         (["--preset", "papre"], "argument --preset: invalid choice: 'papre'"),
         (["--gan-loss", "wgan"], "argument --gan-loss: invalid choice: 'wgan'"),

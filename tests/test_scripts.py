@@ -39,7 +39,7 @@ def only_line(finished, code=2):
         (
             "train.py",
             ["--dataset", "cifar"],
-            "error: --dataset: expected auto, mnist, mnist5k, fashion or a .npy file, got",
+            "error: --dataset: expected auto, mnist, mnist5k, fashion, dsprites, glyphs or a .npy file, got",
         ),
         ("interpolate.py", ["--columns", "1"], "error: --columns: expected 2 to 100, got 1"),
         ("interpolate.py", ["--category", "blend"], "error: argument --category: invalid choice: 'blend'"),

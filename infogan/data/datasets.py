@@ -15,6 +15,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from infogan.config.datasets import DATASETS, dataset_forms, is_image_file
+from infogan.data.factors import KnownFactors
 from infogan.system.errors import UserError
 
 DIGITS = tuple("0123456789")  # class names
@@ -33,6 +34,7 @@ class ImageDataset:
         class_names: A name for each class that a label may have, in order; none if they have no names.
         measurable: What can be measured on it, which metrics may need: `digits` if the frozen digit classifier and
             the attributes of digits make sense on it, `unseen digits` if the classifier has not seen the test images.
+        factors: What the test images were drawn from, where that is known; for scoring.
     """
 
     name: str
@@ -42,6 +44,7 @@ class ImageDataset:
     test_labels: Int[Tensor, " m"]
     class_names: tuple[str, ...] = ()
     measurable: frozenset[str] = frozenset()
+    factors: KnownFactors | None = None
 
     @classmethod
     def without_labels(cls, name: str, images: UInt8[Tensor, "n c h w"]) -> ImageDataset:
