@@ -24,7 +24,7 @@ N_TEST_IMAGES = 15_000  # as many as the protocols of the disentanglement metric
 Blocks = Iterator[UInt8[np.ndarray, "block h w"]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KnownFactors:
     """The factors that images were drawn from; for scoring alone.
 

@@ -117,7 +117,7 @@ def _draw_letter(font: ImageFont.FreeTypeFont, letter: str) -> UInt8[np.ndarray,
     """Returns a letter of light on dark whose bounding box is in the middle of the image."""
     left, top, right, bottom = font.getbbox(letter, anchor="ls")
     middle = SIDE_PX * SUPERSAMPLING / 2
-    canvas = Image.new("L", (SIDE_PX * SUPERSAMPLING,) * 2)
+    canvas = Image.new("L", (SIDE_PX * SUPERSAMPLING, SIDE_PX * SUPERSAMPLING))
     corner = (round(middle - (left + right) / 2), round(middle - (top + bottom) / 2))
     ImageDraw.Draw(canvas).text(corner, letter, 255, font=font, anchor="ls")
     return np.asarray(canvas.reduce(SUPERSAMPLING))
