@@ -33,12 +33,14 @@ setup(
     extras_require={
         "inception": ["torchmetrics>=1.4"],  # Inception FID and KID
         "export": EXPORT,
+        "glyphs": ["fontpkg-roboto-flex>=3"],  # the font of --dataset glyphs
         "dev": [
             "build>=1.2",  # sdist and wheel
             "pytest>=8",  # tests
             "hypothesis>=6.100",  # tests over many latent specs
             "beartype>=0.18",  # checks the shapes in signatures while testing
             "scikit-image>=0.22",  # reference for the skeletons of digits
+            "fontpkg-roboto-flex>=3",  # the font of --dataset glyphs
             "torchmetrics>=1.4",  # reference for the Fréchet distance
             *EXPORT,
             "ruff>=0.6",  # style

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from infogan.config.spec import Categorical, Gaussian, LatentSpec, Uniform
     from infogan.config.train_config import TrainConfig
     from infogan.data.datasets import ImageDataset, load_dataset
+    from infogan.evaluation.disentanglement import disentanglement
     from infogan.evaluation.scoring import evaluate
     from infogan.inversion.invert import Inversion, invert
     from infogan.latents import posterior_categories, posterior_means, sample_prior, with_code
@@ -31,6 +32,7 @@ _MODULE_OF = {
     "train": "api",
     "resume": "api",
     "evaluate": "evaluation.scoring",
+    "disentanglement": "evaluation.disentanglement",
     "Trainer": "training.trainer",
     "load_nets": "training.checkpoint",
     "TrainedNets": "training.checkpoint",

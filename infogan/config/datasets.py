@@ -22,6 +22,8 @@ DATASETS: dict[str, str | Callable[[Any], Any]] = {
     "celeba": "infogan.data.named_pictures:load_celeba",
     "faces": "infogan.data.named_pictures:load_faces",
     "chairs": "infogan.data.named_pictures:load_chairs",
+    "dsprites": "infogan.data.dsprites:load_dsprites",
+    "glyphs": "infogan.data.glyphs:load_glyphs",
 }
 PICTURE_SETS = frozenset({"celeba", "faces", "chairs"})  # their loaders take the images' form too: they decode
 OWN_FILES = frozenset({".npy", ".npz", ".zip"})

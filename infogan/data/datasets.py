@@ -18,6 +18,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from infogan.config.datasets import AS_THEY_ARE, DATASETS, PICTURE_SETS, ImageForm, dataset_forms, is_own_images
+from infogan.data.factors import KnownFactors
 from infogan.system.errors import UserError
 
 DIGITS = tuple("0123456789")  # class names
@@ -37,6 +38,7 @@ class ImageDataset:
         measurable: What can be measured on it, which metrics may need: `digits` if the frozen digit classifier and
             the attributes of digits make sense on it, `unseen digits` if the classifier has not seen the test images.
         notes: Of images of one's own, in words, what was found and what was made of it.
+        factors: What the test images were drawn from, where that is known; for scoring.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ImageDataset:
     class_names: tuple[str, ...] = ()
     measurable: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    factors: KnownFactors | None = None
 
     @classmethod
     def without_labels(cls, name: str, images: UInt8[Tensor, "n c h w"]) -> ImageDataset:

@@ -16,6 +16,6 @@ from infogan.evaluation.subject import Subject
 
 # isort: split
 # Each registers its metrics, in the order in which tables show them.
-from infogan.evaluation import clustering, information, factors, sweeps, quality, inception  # noqa: F401, I001
+from infogan.evaluation import clustering, information, factors, sweeps, quality, known_factors, inception  # noqa: F401, I001
 
 __all__ = ["Subject", "register_metric"]

@@ -22,7 +22,7 @@ from infogan.evaluation.fresh_q import FreshQ
 from infogan.evaluation.inception import InceptionReference, measure_inception_reference
 from infogan.evaluation.reference import NEIGHBOURS, DigitReference, measure_reference
 from infogan.evaluation.sampling import draw_samples, q_outputs
-from infogan.evaluation.subject import CATEGORICAL, CONTINUOUS, DIGITS, INCEPTION, Subject, count_classes
+from infogan.evaluation.subject import CATEGORICAL, CONTINUOUS, DIGITS, FACTORS, INCEPTION, Subject, count_classes
 from infogan.losses import mutual_information_lower_bound
 from infogan.models import Discriminator
 from infogan.system.paths import given_folder
@@ -130,8 +130,8 @@ def evaluate(
 
 def _skipped(subject: Subject) -> list[str]:
     """Returns a line for each thing that metrics need and the data set has not."""
-    # What the codes or the call leave out is no surprise.
-    expected = {CATEGORICAL, CONTINUOUS, INCEPTION}
+    # What the codes or the call leave out is no surprise, nor that photographs come without factors.
+    expected = {CATEGORICAL, CONTINUOUS, INCEPTION, FACTORS}
     unmet = registry.unmet_needs(subject.available | expected)
     return [f"{', '.join(titles)}: need {need}, not {subject.dataset.name}" for need, titles in unmet.items()]
 
@@ -158,6 +158,7 @@ def evaluate_nets(
     - `clustering`: of the test images by each categorical code; see `clustering`.
     - `factors`: what each continuous code controls; see `factors` and `sweeps`. Of digits alone.
     - `quality`: of the samples, by the digit classifier; see `quality`. Of digits alone.
+    - `disentanglement`: of the codes of the test images; see `known_factors`. Of images with known factors alone.
     - `inception`: Inception FID and KID of the samples, if its reference is given; see `inception`.
     - `metrics`: those that were registered from elsewhere.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 N_SWEEP_ROWS = 200  # of categories and noises, for each continuous code
 CATEGORICAL, CONTINUOUS, LABELS, DIGITS, INCEPTION = "categorical", "continuous", "labels", "digits", "inception"
+FACTORS = "known factors"
 
 Result = TypeVar("Result")
 Latents = tuple[Tensor, Tensor]  # z and c
@@ -80,6 +81,7 @@ class Subject:
             CONTINUOUS: bool(self.spec.continuous),
             LABELS: len(self.dataset.test_labels) > 0,
             INCEPTION: self.inception is not None,
+            FACTORS: self.dataset.factors is not None,
             **dict.fromkeys(self.dataset.measurable, True),
             DIGITS: self.reference is not None,
         }
