@@ -41,7 +41,7 @@ def parse(*argv):
             ["--dataset", "cifar"],
             "--dataset: expected auto, mnist, mnist5k, fashion.* or a folder, .zip",
         ),
-        (["--size", "7"], "--size: expected 8 to 1024, got 7"),
+        (["--size", "7"], "--size: expected 8 to 1,024, got 7"),
         (["--background", "blue"], "--background: expected white, black or #rrggbb, got 'blue'"),
         (["--preset", "papre"], "argument --preset: invalid choice: 'papre'"),
         (["--gan-loss", "wgan"], "argument --gan-loss: invalid choice: 'wgan'"),
@@ -102,7 +102,7 @@ def test_a_value_of_another_type_is_refused(field, value):
 # For every kind of a field, other types that mean the same; and what means something else.
 SAME = {
     bool: (np.bool_(True), True),
-    int: (np.int64(7), 7),
+    int: (np.int64(8), 8),
     float: (np.float32(0.5), 0.5),
     str: (np.str_("auto"), "auto"),
 }
