@@ -36,6 +36,11 @@ def parse_flags() -> argparse.Namespace:
         metavar="RUN",
         help="evaluated runs of the same configuration, whose scores the model card shows (default: none)",
     )
+    parser.add_argument(
+        "--encoder",
+        action="store_true",
+        help="train the encoder, from images to noise, first if the run has none: about a minute (default: no)",
+    )
     parser.add_argument("--out-dir", default=".", help="folder of runs/, for the newest (default: .)")
     parser.add_argument(
         "--device", default="auto", help="of the trained nets that it is compared with: auto, cpu, cuda or cuda:N"
@@ -58,6 +63,7 @@ def main() -> None:
         dtype=flags.dtype,
         name=flags.name,
         seeds=flags.seeds,
+        train_encoder=flags.encoder,
         device=flags.device,
         out_dir=flags.out_dir,
     )

@@ -19,6 +19,8 @@ from infogan.export import export_run, exporting
 from infogan.export.card import training_command
 from infogan.export.formats import FORMATS
 from infogan.export.huggingface import InfoGAN
+from infogan.inversion import encoder_training
+from infogan.inversion.encoder_training import kept_encoder
 from infogan.system.runtime import rng_state, set_rng_state
 from infogan.weights.files import METADATA_KEY, read_description, write_json
 
@@ -159,7 +161,7 @@ def test_the_script_says_how_far_it_is_from_the_run(run, tmp_path, monkeypatch, 
         (["--format", "pickle"], "argument --format: invalid choice: 'pickle'"),
         (["--format", "onnx", "--dtype", "float16"], "--dtype: expected float32 with --format onnx, got 'float16'"),
         (["--format", "onnx", "--seeds", "a"], "--seeds: expected with --format huggingface"),
-        (["nowhere", "--format", "onnx"], "run: expected a run's folder, as in runs/<name>, a .pt or .safetensors"),
+        (["nowhere", "--format", "onnx"], "run: expected a run's folder, as in runs/<name>, exported weights"),
         (["--format", "onnx"], "run: expected a run or file, or a run under 'runs', got none"),
     ],
 )
@@ -244,6 +246,22 @@ def test_a_config_that_does_not_fit_its_folder_is_refused(exports, tmp_path):
     (folder / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config.json is no JSON"):
         load_nets(folder)
+
+
+@pytest.mark.parametrize("format", ["safetensors", "huggingface", "torchscript"])
+def test_the_encoder_goes_with_the_nets(run, digits, tmp_path, monkeypatch, format):
+    few_steps = functools.partial(encoder_training.train_encoder, steps=2)
+    monkeypatch.setattr(encoder_training, "train_encoder", few_steps)
+    shutil.copytree(run.folder, tmp_path / "runs/tiny")
+    exported = export_run(
+        tmp_path / "runs/tiny", format, tmp_path / f"model{EXPORT_FORMATS[format].ending}", train_encoder=True
+    )
+    assert exported.differences[-1].output == "encoder z" and exported.differences[-1].largest < 1e-5
+    if format in ("safetensors", "huggingface"):
+        x = to_unit_range(digits.test_images[:8])
+        kept, came = (kept_encoder(load_nets(path)) for path in (tmp_path / "runs/tiny", exported.path))
+        assert_close([came(x)], [kept(x)])
+        assert not [*exported.path.parent.glob("*encoder*")]  # none was trained anew
 
 
 def test_exported_weights_have_no_vanilla_gan(weights):

@@ -98,23 +98,25 @@ def _introduction(model: Model) -> str:
 
 
 def _use(model: Model, folder: str) -> str:
-    spec = model.nets.spec
-    first = spec.names[0]
-    return f"""```python
+    code = f"""```python
 import torch
 from infogan import load_nets, posterior_categories, posterior_means, sample_prior, with_code
 
 nets = load_nets("{folder}")  # this folder
 z, c = sample_prior(nets.spec, 8, torch.Generator().manual_seed(0))
-c = with_code(nets.spec, c, "{first}", 0)
+c = with_code(nets.spec, c, "{model.nets.spec.names[0]}", 0)
 with torch.inference_mode():
     x = nets.generator(z, c)  # images, NCHW in [-1, 1]
     d_logits, q_params = nets.discriminator(x)  # of these, or of real images
 print(posterior_categories(nets.spec, q_params), posterior_means(nets.spec, q_params))
-```
-
-With Hugging Face's tools: `InfoGAN.from_pretrained("{folder}")`, from `infogan.export.huggingface`. BatchNorm is merged
-into the layers before it: these weights are for use, and not for further training."""
+```"""
+    sentences = [
+        f'With Hugging Face\'s tools: `InfoGAN.from_pretrained("{folder}")`, from `infogan.export.huggingface`.',
+        "BatchNorm is merged into the layers before it: these weights are for use, and not for further training.",
+    ]
+    if model.encoder is not None:
+        sentences.append("`infogan.invert(nets, images)` starts from the encoder, which is in the file too.")
+    return f"{code}\n\n{' '.join(sentences)}"
 
 
 def _name_of_data(model: Model) -> str:
@@ -218,8 +220,8 @@ def _training(model: Model) -> str:
     if nets.seconds is not None:
         lines.append(f"- Time of the steps: {nets.seconds:,.0f} s")
     for session in model.sessions:
-        devices = ", ".join(session.get("cuda_devices", ())) or f"a CPU with {session.get('threads')} threads"
-        lines.append(f"- Commit {session.get('commit') or 'unknown'}, torch {session.get('torch')}, on {devices}")
+        device = ", ".join(session.get("cuda_devices", ())) or f"CPU, threads: {session.get('threads')}"
+        lines.append(f"- Commit {session.get('commit') or 'unknown'}, torch {session.get('torch')}; {device}")
     return "\n".join(lines)
 
 
@@ -249,7 +251,12 @@ def _limits(model: Model) -> str:
         limits.append("Categories were found without labels: a class may be split, or share a category with another.")
     if spec.continuous:
         limits.append(_limit_of_continuous(config, spec))
-    limits.append("The samples are less varied than the data, as with any GAN: compare recall and coverage above.")
+    if model.evaluation is not None and (quality := model.evaluation["infogan"].get("quality")):
+        floor = quality["floor"]
+        limits.append(
+            f"Samples are less varied than the data: recall {quality['recall']:.2f} and coverage "
+            f"{quality['coverage']:.2f}, where real images have {floor['recall']:.2f} and {floor['coverage']:.2f}."
+        )
     limits.append("It is one run: the next seed gives other categories, and other scores.")
     return "\n".join(f"- {limit}" for limit in limits)
 
@@ -257,9 +264,7 @@ def _limits(model: Model) -> str:
 def _limit_of_continuous(config: TrainConfig, spec: LatentSpec) -> str:
     names = [spec.names[i] for i in spec.continuous]
     if not config.lambda_equivariance:
-        return (
-            f"Nothing told {_listed(names)} what to mean: they differ from seed to seed, and one may mix two factors."
-        )
+        return f"Nothing ties {_listed(names)} to a factor: they differ from seed to seed, and one may mix two factors."
     tied, free = names[:2], names[2:]
     factors = "slant and width" if len(tied) == 2 else "slant"
     limit = (

@@ -18,8 +18,9 @@ from infogan.system.errors import UserError
 from infogan.system.runtime import resolve_device
 from infogan.training.checkpoint import find_checkpoint
 
-# Of the largest value: rounding over a dozen layers, which in float16 starts with the weights.
-TOLERANCES: dict[Dtype, float] = {"float32": 1e-4, "float16": 0.03}
+# Of the largest value. Trained nets differ by 1e-6 of it in float32; nets of a few steps, whose images hardly vary, by
+# 1e-3, since BatchNorm magnifies rounding where the variance is small. Anything wrong differs by about 1.
+TOLERANCES: dict[Dtype, float] = {"float32": 2e-3, "float16": 0.03}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def export_run(
     dtype: Dtype = "float32",
     name: str | None = None,
     seeds: Sequence[str | Path] = (),
+    train_encoder: bool = False,
     device: str = "auto",
     out_dir: str | Path = ".",
 ) -> Exported:
@@ -68,6 +70,7 @@ def export_run(
         dtype: What weights are stored in.
         name: What the exported model is called; by default as the run.
         seeds: Evaluated runs with the same configuration, whose scores the model card shows.
+        train_encoder: Whether to train the run's encoder first, if it has none: about a minute.
         device: Where the trained nets answer.
         out_dir: The folder of `runs/`, for the newest.
 
@@ -78,7 +81,7 @@ def export_run(
     known = check_export(format, dtype)
     checkpoint = find_checkpoint(run, out_dir, "run")
     evaluations = [read_evaluation(seed, "--seeds") for seed in seeds]
-    model = model_of(checkpoint, name, resolve_device(device), dtype, evaluations)
+    model = model_of(checkpoint, name, resolve_device(device), dtype, evaluations, train_encoder)
     path = Path("exports", model.name + known.ending) if output is None else Path(output)
     if known.ending.startswith(".") and path.suffix != known.ending:
         raise UserError(f"--output: expected a file that ends in {known.ending}, got {str(path)!r}")

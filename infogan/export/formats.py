@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from infogan.export.card import save_card
 from infogan.export.model import Graph, Model
+from infogan.inversion.encoder_training import present_encoder
 from infogan.training.checkpoint import load_nets
 from infogan.weights.files import CONFIG_FILE, write_json, write_weights
 
@@ -39,7 +40,10 @@ def write_safetensors(model: Model, path: Path) -> None:
 def open_safetensors(path: Path) -> Answers:
     """Opens such a file as `load_nets` does."""
     nets = load_nets(path)
-    return _of_modules({"generator": nets.generator, "discriminator": nets.discriminator})
+    modules: dict[str, nn.Module] = {"generator": nets.generator, "discriminator": nets.discriminator}
+    if (encoder := present_encoder(nets)) is not None:
+        modules["encoder"] = encoder
+    return _of_modules(modules)
 
 
 def write_huggingface(model: Model, path: Path) -> None:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from infogan.config.train_config import TrainConfig
 from infogan.export.model import Model
+from infogan.inversion.encoder import Encoder
+from infogan.inversion.encoder_training import present_encoder
 from infogan.training.checkpoint import load_nets
 from infogan.training.trainer import make_folded_nets
 from infogan.weights.files import CONFIG_FILE, WEIGHTS_FILE, digest, write_json, write_weights
@@ -25,8 +27,11 @@ class InfoGAN(nn.Module, PyTorchModelHubMixin, library_name="infogan"):
     Attributes:
         generator: G; `generator(z, c)` are images, NCHW in [-1, 1].
         discriminator: D and Q; `discriminator(x)` are D's logits and the parameters of Q(c|x).
+        encoder: From images to the noise that G would draw them from; None if the model came without.
         spec: The latents.
     """
+
+    encoder: Encoder | None
 
     def __init__(self, **description: Any) -> None:
         super().__init__()
@@ -35,11 +40,13 @@ class InfoGAN(nn.Module, PyTorchModelHubMixin, library_name="infogan"):
         nets = make_folded_nets(config, tuple(description["image_shape"]))
         self.spec = config.spec
         self.generator, self.discriminator = nets["generator"], nets["discriminator"]
+        self.encoder = None
 
     @classmethod
     def of(cls, model: Model) -> InfoGAN:
         """Returns the nets of a model, with weights as they are stored."""
         nets = cls(**model.description())
+        nets.encoder = model.encoder
         nets.load_state_dict(model.tensors(), assign=True)
         return nets
 
@@ -57,5 +64,5 @@ class InfoGAN(nn.Module, PyTorchModelHubMixin, library_name="infogan"):
     def _load_as_safetensor(cls, model: InfoGAN, model_file: str, map_location: str, strict: bool) -> InfoGAN:
         """Loads as `load_nets` does: the mixin's own way does not notice weights that are missing."""
         nets = load_nets(model_file, map_location)
-        model.generator, model.discriminator = nets.generator, nets.discriminator
+        model.generator, model.discriminator, model.encoder = nets.generator, nets.discriminator, present_encoder(nets)
         return model

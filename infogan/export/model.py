@@ -15,6 +15,8 @@ from infogan.config.export_formats import Dtype
 from infogan.config.train_config import MAY_CHANGE, TrainConfig, differences
 from infogan.evaluation.files import evaluation_path, read_evaluation
 from infogan.export.layers import generator_layers
+from infogan.inversion.encoder import Encoder
+from infogan.inversion.encoder_training import kept_encoder, present_encoder
 from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator
 from infogan.system.errors import UserError
@@ -60,6 +62,7 @@ class Model:
     Attributes:
         name: What the exported model is called.
         nets: As trained.
+        trained_encoder: From images to noise, as trained; None where there is none.
         dtype: What weights are stored in.
         evaluation: The run's evaluation.json, or None where there is none of these nets.
         sessions: What the run was trained on, as in environment.json.
@@ -68,6 +71,7 @@ class Model:
 
     name: str
     nets: TrainedNets
+    trained_encoder: Encoder | None
     dtype: Dtype
     evaluation: dict[str, Any] | None
     sessions: Sequence[dict[str, Any]]
@@ -83,9 +87,16 @@ class Model:
         """D and Q without BatchNorm, on the CPU."""
         return folded(self.nets.discriminator).cpu()
 
+    @cached_property
+    def encoder(self) -> Encoder | None:
+        """The encoder without BatchNorm, on the CPU, or None."""
+        return None if self.trained_encoder is None else folded(self.trained_encoder).cpu()
+
     def tensors(self) -> dict[str, Tensor]:
         """Returns all weights as they are stored, as in `generator.project.0.weight`."""
         parts = nn.ModuleDict({"generator": self.generator, "discriminator": self.discriminator})
+        if self.encoder is not None:
+            parts["encoder"] = self.encoder
         dtype = getattr(torch, self.dtype)
         return {name: value.to(dtype).contiguous() for name, value in parts.state_dict().items()}
 
@@ -103,18 +114,19 @@ class Model:
 
     def trained_graphs(self) -> list[Graph]:
         """Returns the nets as they were trained, on their device: what every format has to agree with."""
-        return self._graphs(self.nets.generator, self.nets.discriminator)
+        return self._graphs(self.nets.generator, self.nets.discriminator, self.trained_encoder)
 
     def plain_graphs(self) -> list[Graph]:
         """Returns the nets without BatchNorm, in layers that can be traced for a batch of any size; on the CPU."""
-        return self._graphs(_PlainGenerator(self.generator), _PlainDiscriminator(self.discriminator))
+        return self._graphs(_PlainGenerator(self.generator), _PlainDiscriminator(self.discriminator), self.encoder)
 
-    def _graphs(self, generator: nn.Module, discriminator: nn.Module) -> list[Graph]:
+    def _graphs(self, generator: nn.Module, discriminator: nn.Module, encoder: nn.Module | None) -> list[Graph]:
         z, c, image = self.examples
-        return [
+        graphs = [
             Graph("generator", generator, ("z", "c"), ("image",), (z, c)),
             Graph("discriminator", discriminator, ("image",), ("d_logits", "q_params"), (image,)),
         ]
+        return graphs if encoder is None else [*graphs, Graph("encoder", encoder, ("image",), ("z",), (image,))]
 
 
 class _PlainGenerator(nn.Module):
@@ -142,7 +154,12 @@ class _PlainDiscriminator(nn.Module):
 
 
 def model_of(
-    checkpoint: Path, name: str | None, device: torch.device, dtype: Dtype, seeds: Sequence[dict[str, Any]]
+    checkpoint: Path,
+    name: str | None,
+    device: torch.device,
+    dtype: Dtype,
+    seeds: Sequence[dict[str, Any]],
+    train_encoder: bool,
 ) -> Model:
     """Returns what is to be exported of a checkpoint.
 
@@ -152,6 +169,7 @@ def model_of(
         device: Where the trained nets work.
         dtype: What weights are stored in.
         seeds: Evaluations of other runs with the same configuration.
+        train_encoder: Whether to train the encoder if there is none.
 
     Raises:
         UserError: The checkpoint or the evaluation cannot be read, or the seeds' configuration is another.
@@ -166,7 +184,8 @@ def model_of(
         sessions = read_sessions(run.folder)
     for of_seed in seeds:
         _check_same_run(nets.config, of_seed)
-    return Model(name or nets.name, nets, dtype, evaluation, sessions, seeds)
+    encoder = (kept_encoder if train_encoder else present_encoder)(nets)
+    return Model(name or nets.name, nets, encoder, dtype, evaluation, sessions, seeds)
 
 
 def _check_same_run(config: TrainConfig, evaluation: dict[str, Any]) -> None:

@@ -15,12 +15,13 @@ from tqdm import tqdm
 
 from infogan.inversion.encoder import Encoder
 from infogan.latents import sample_prior
-from infogan.system.errors import UserError
+from infogan.system.errors import UserError, one_line
 from infogan.system.files import write_atomically
 from infogan.system.progress import seconds_between_updates
 from infogan.system.runtime import seeded
 from infogan.training.checkpoint import TrainedNets
 from infogan.training.run import Run
+from infogan.weights.folding import folded
 
 ENCODER_FILE = "encoder.safetensors"
 ENCODER_FORMAT = "infogan-encoder-1"
@@ -33,18 +34,38 @@ PIXEL_WEIGHT = 90.0
 
 
 def kept_encoder(nets: TrainedNets) -> Encoder:
-    """Returns the encoder of these very nets: the one kept beside their run, or else a new one, which is then kept."""
-    path, key = Run.file_of(nets.checkpoint, ENCODER_FILE), _key(nets)
-    encoder = load_encoder(path, nets, key)
+    """Returns the encoder of these very nets: one that is there, or else a new one, which is then kept."""
+    encoder = present_encoder(nets)
     if encoder is None:
         encoder = train_encoder(nets)
         weights = {name: value.cpu().contiguous() for name, value in encoder.state_dict().items()}
-        content = save(weights, metadata=key)
+        content = save(weights, metadata=_key(nets))
         try:
-            write_atomically(path, lambda file: file.write(content), "run")
+            write_atomically(_place(nets), lambda file: file.write(content), "run")
         except UserError as error:  # a folder that is only to be read
             print(f"warning: the encoder is not kept: {error}", file=sys.stderr)
     return encoder
+
+
+def present_encoder(nets: TrainedNets) -> Encoder | None:
+    """Returns the encoder that exported nets came with, or that is kept beside the run; None if there is none.
+
+    Raises:
+        UserError: The one that they came with does not fit them.
+    """
+    if not nets.encoder_weights:
+        return load_encoder(_place(nets), nets, _key(nets))
+    with torch.device("meta"):  # it takes the memory of the weights alone
+        encoder = folded(Encoder(nets.spec, nets.image_shape))
+    try:
+        encoder.load_state_dict(nets.encoder_weights, assign=True)
+    except RuntimeError as error:
+        raise UserError(f"{nets.checkpoint}: the encoder does not fit its nets: {one_line(error)}") from error
+    return encoder
+
+
+def _place(nets: TrainedNets) -> Path:
+    return Run.file_of(nets.checkpoint, ENCODER_FILE)
 
 
 def load_encoder(path: Path, nets: TrainedNets, key: dict[str, str]) -> Encoder | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from infogan.config.spec import LatentSpec
 from infogan.config.train_config import TrainConfig
@@ -22,7 +22,14 @@ from infogan.system.readers import is_count
 from infogan.system.tensor_files import read_tensors
 from infogan.training.run import CHECKPOINT_FORMAT, N_CHECKPOINTS_KEPT, Run
 from infogan.training.trainer import differences_between, make_extensions, make_folded_nets, make_nets
-from infogan.weights.files import WEIGHTS_FILE, WEIGHTS_FORMAT, WEIGHTS_SUFFIX, read_description, read_weights
+from infogan.weights.files import (
+    ENCODER,
+    WEIGHTS_FILE,
+    WEIGHTS_FORMAT,
+    WEIGHTS_SUFFIX,
+    read_description,
+    read_weights,
+)
 from infogan.weights.pretrained import pretrained_file, pretrained_names
 
 
@@ -102,8 +109,8 @@ def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", a
         if (shipped := pretrained_file(str(run_or_file))) is not None:
             return shipped
         raise UserError(
-            f"{argument}: expected a run's folder, as in runs/<name>, a .pt or {WEIGHTS_SUFFIX} file, a folder with "
-            f"{WEIGHTS_FILE}, or pretrained weights ({', '.join(pretrained_names())}), got {str(run_or_file)!r}"
+            f"{argument}: expected a run's folder, as in runs/<name>, exported weights, the name of pretrained ones "
+            f"({', '.join(pretrained_names())}) or a .pt file, got {str(run_or_file)!r}"
         )
     runs = given_folder(out_dir, "--out-dir") / "runs"
     files = list(runs.glob("*/checkpoints/step_*.pt"))
@@ -131,6 +138,8 @@ class TrainedNets:
         seconds: That these steps took; None in a checkpoint that `fit` did not write.
         image_shape: Channels, height and width in pixels.
         checkpoint: The file they are from.
+        encoder_weights: Of the encoder that exported nets came with, without BatchNorm, by their names; empty where
+            there is none, and for a checkpoint, beside whose run it is kept.
     """
 
     name: str
@@ -143,6 +152,7 @@ class TrainedNets:
     seconds: float | None
     image_shape: ImageShape
     checkpoint: Path
+    encoder_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bool = False) -> TrainedNets:
@@ -215,6 +225,9 @@ def _of_weights(path: Path, device: torch.device | str, baseline: bool) -> Train
             seconds=description["seconds"],
             image_shape=(channels, height, width_px),
             checkpoint=path,
+            encoder_weights={
+                name.removeprefix(ENCODER): weight for name, weight in tensors.items() if name.startswith(ENCODER)
+            },
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
