@@ -68,7 +68,7 @@ def test_what_is_no_network_is_refused_in_one_line(tmp_path, digits):
     (tmp_path / "text.pt").write_text("no network")
     torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "linear.pt")
     for name, message in (
-        ("missing.pt", "--inception: expected a TorchScript file of the network, got '.*missing.pt'"),
+        ("missing.pt", "--inception: cannot read .*missing.pt: No such file"),
         ("text.pt", "--inception: expected a TorchScript file of the network, got '.*text.pt'"),
         ("linear.pt", "--inception: '.*linear.pt' does not take these images"),
     ):

@@ -132,6 +132,23 @@ def test_an_array_whose_header_and_size_do_not_agree_is_refused_before_memory_is
     assert reason in message
 
 
+def test_no_single_byte_of_a_header_makes_another_array_of_the_file(tmp_path, digits_5k):
+    np.save(tmp_path / "whole.npy", digits_5k[0][:3])
+    content, path = (tmp_path / "whole.npy").read_bytes(), tmp_path / "mine.npy"
+    loaded = refused = altered = 0
+    for position in range(128):
+        for value in {content[position] ^ 1, content[position] ^ 8, *b"0' (,O"} - {content[position]}:
+            path.write_bytes(content[:position] + bytes([value]) + content[position + 1 :])
+            altered += 1
+            try:
+                found = read_array(path, "--flag")
+            except UserError as error:
+                refused += "\n" not in str(error)
+            else:  # a blank may change, or the type of the bytes
+                loaded += found.nbytes == 2352 and found.size == 2352
+    assert loaded + refused == altered > refused > 800
+
+
 def test_a_message_stays_one_line_whatever_it_quotes():
     assert str(UserError("--name: got a\nb\x1b[2Jc\rd\u2028e, 'é → 7'")) == (
         r"--name: got a\nb\x1b[2Jc\rd\u2028e, 'é → 7'"

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from infogan.config.datasets import is_own_images
-from infogan.config.options import MAX_EPOCHS, choices, flag_of, members, parse_float, parse_int, whole_number
+from infogan.config.options import (
+    MAX_EPOCHS,
+    MAX_STEPS,
+    choices,
+    flag_of,
+    members,
+    parse_float,
+    parse_int,
+    whole_number,
+)
 from infogan.config.presets import DEFAULT_PRESET, IMAGES_PRESET
 from infogan.config.train_config import HINTS, TrainConfig
 from infogan.system.errors import UserError, shortened
@@ -73,14 +82,14 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     return _Parser(description=description, usage="%(prog)s [flags]", allow_abbrev=False)
 
 
-def check_range(flags: argparse.Namespace, **ranges: tuple[int, int]) -> None:
-    """Checks numbers of a command line: the least that each may be, and the most.
+def check_range(flags: argparse.Namespace, **ranges: tuple[int, int | None]) -> None:
+    """Checks numbers of a command line: the least that each may be, and the most; None is that of steps.
 
     Raises:
         UserError: One is out of its range; the message names it.
     """
     for name, (least, most) in ranges.items():
-        whole_number(getattr(flags, name), flag_of(name), least, most)
+        whole_number(getattr(flags, name), flag_of(name), least, MAX_STEPS if most is None else most)
 
 
 def check_new_file(file: Path | None, argument: str) -> None:

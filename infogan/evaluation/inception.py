@@ -8,6 +8,7 @@ package. The distances are torchmetrics'.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import warnings
 from dataclasses import dataclass
@@ -22,11 +23,14 @@ from tqdm import tqdm
 from infogan.evaluation.registry import register_metric
 from infogan.evaluation.subject import INCEPTION, Subject, once
 from infogan.system.errors import UserError
+from infogan.system.paths import given_path
+from infogan.system.readers import read_bytes
 from infogan.system.runtime import seeded
 
 BATCH_SIZE = 50
 KID_SUBSET_SIZE = 1000  # at most; of 100 subsets
 LEAST_IMAGES = 2
+MAX_FILE_BYTES = 2**30  # the network's has 96 million
 
 
 @dataclass(frozen=True)
@@ -62,17 +66,18 @@ def measure_inception_reference(
         UserError: Torchmetrics or the network is missing, or it is not such a file; images of other channels.
     """
     _torchmetrics()  # missing, it is to be noticed before minutes of work
-    file = Path(file)
+    file = given_path(file, "--inception")
+    content = read_bytes(file, "--inception", MAX_FILE_BYTES)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch would rather export, but the file is as it is
-            net = torch.jit.load(file, map_location=device).eval()
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            net = torch.jit.load(io.BytesIO(content), map_location=device).eval()
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"--inception: expected a TorchScript file of the network, got {str(file)!r}: {reason}"
         ) from None
+    digest = hashlib.sha256(content).hexdigest()
     return InceptionReference(net, file, digest, device, _features(net, real, device, file))
 
 

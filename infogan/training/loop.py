@@ -15,6 +15,7 @@ from infogan.data.batches import epoch_of
 from infogan.data.datasets import ImageDataset, load_dataset
 from infogan.system import distributed
 from infogan.system.errors import MALFORMED, NonFiniteLossError, UserError, one_line
+from infogan.system.paths import given_folder
 from infogan.system.runtime import resolve_device, resolve_precision
 from infogan.training.checkpoint import load_resumable
 from infogan.training.recorder import MAX_SAMPLE_GRIDS, MeanLog, Monitor, Recorder, RunRecorder
@@ -89,7 +90,7 @@ def resumed(folder: str | Path, changes: dict[str, Any], out_dir: str | Path | N
     """
     run = Run.open(folder, "--resume")
     config = run.read_config().changed("--resume", **changes)
-    if out_dir is not None and Path(out_dir).resolve() != run.out_dir.resolve():
+    if out_dir is not None and given_folder(out_dir, "--out-dir").resolve() != run.out_dir.resolve():
         raise UserError(f"--out-dir: a resumed run stays in {str(run.out_dir)!r}, got {str(out_dir)!r}")
     return run, config
 

@@ -109,7 +109,7 @@ class Run:
         return checkpoint.with_suffix(f".{name}") if run is None else run.folder / name
 
     @classmethod
-    def for_pictures(cls, checkpoint: Path, name: str, out_dir: str | None) -> Run:
+    def for_pictures(cls, checkpoint: Path, name: str, out_dir: str | Path | None) -> Run:
         """Returns where pictures of a checkpoint belong: under `out_dir` if given, else with its run, or beside it.
 
         Those of weights that the package ships are not put beside them, but here, and under a name that tells them
@@ -124,7 +124,7 @@ class Run:
             return cls(Path(out_dir or "."), f"{name}-pretrained")
         if out_dir is None and (run := cls.of_checkpoint(checkpoint)) is not None:
             return run
-        return cls(checkpoint.parent if out_dir is None else Path(out_dir), name)
+        return cls(checkpoint.parent if out_dir is None else given_folder(out_dir, "--out-dir"), name)
 
     @classmethod
     def of_launcher(cls, out_dir: str | Path, launcher: str | None) -> Run | None:
