@@ -16,6 +16,6 @@ from infogan.evaluation.subject import Subject
 
 # isort: split
 # Each registers its metrics, in the order in which tables show them.
-from infogan.evaluation import clustering, information, factors, sweeps, quality, inception  # noqa: F401, I001
+from infogan.evaluation import clustering, information, noise, factors, sweeps, image_factors, quality, inception  # noqa: F401, I001
 
 __all__ = ["Subject", "register_metric"]

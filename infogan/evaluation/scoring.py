@@ -21,7 +21,15 @@ from infogan.evaluation.fresh_q import FreshQ
 from infogan.evaluation.inception import InceptionReference, measure_inception_reference
 from infogan.evaluation.reference import NEIGHBOURS, DigitReference, measure_reference
 from infogan.evaluation.sampling import draw_samples, q_outputs
-from infogan.evaluation.subject import CATEGORICAL, CONTINUOUS, DIGITS, INCEPTION, Subject, count_classes
+from infogan.evaluation.subject import (
+    CATEGORICAL,
+    CONTINUOUS,
+    DIGITS,
+    INCEPTION,
+    NO_DIGITS,
+    Subject,
+    count_classes,
+)
 from infogan.losses import mutual_information_lower_bound
 from infogan.models import Discriminator
 from infogan.system.errors import UserError
@@ -128,7 +136,7 @@ def evaluate(
 def _skipped(subject: Subject) -> list[str]:
     """Returns a line for each thing that metrics need and the data set has not."""
     # What the codes or the call leave out is no surprise.
-    expected = {CATEGORICAL, CONTINUOUS, INCEPTION}
+    expected = {CATEGORICAL, CONTINUOUS, INCEPTION, NO_DIGITS}
     unmet = registry.unmet_needs(subject.available | expected)
     return [f"{', '.join(titles)}: need {need}, not {subject.dataset.name}" for need, titles in unmet.items()]
 
