@@ -1,5 +1,6 @@
 """Folders and archives of pictures: real digits, written by Pillow, with what people's folders have in them."""
 
+import dataclasses
 import os
 import threading
 import zipfile
@@ -9,10 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from infogan import UserError, load_dataset
+import infogan
+from infogan import TrainConfig, UserError, load_dataset
 from infogan.config.datasets import ImageForm
 from infogan.data import picture_sets
 from infogan.data.pictures import read_picture
+from infogan.evaluation.fresh_q import FreshQ
+from infogan.evaluation.scoring import evaluate
+from infogan.evaluation.tables import describe_evaluation
 
 NAMES = ["a b.png", "'quoted'.JPG", "数字.webp", "žluťoučký.bmp", '"two".gif', "x.tiff"]
 
@@ -201,3 +206,25 @@ def test_pipes_and_circular_links_are_passed_over(tmp_path, digits):
     save(tmp_path / "elsewhere", digits.images[3:5])
     (tmp_path / "set/link").symlink_to(tmp_path / "elsewhere")
     assert len(load(tmp_path / "set", tmp_path).images) == 5
+
+
+def test_a_run_on_a_folder_shows_its_images_and_is_evaluated_without_labels(tmp_path, digits, capsys, one_picture):
+    save(tmp_path / "my pictures", 255 - digits.images[:64])
+    config = TrainConfig.from_preset(
+        "images",
+        dataset=str(tmp_path / "my pictures"),
+        data_dir=str(tmp_path / "data"),
+        width=4,
+        batch_size=16,
+        steps=2,
+    )
+    run = infogan.train(dataclasses.replace(config, device="cpu", eval_every=2), tmp_path)
+    said = capsys.readouterr().err
+    assert "64 pictures" in said and "28 x 28 px, grey" in said
+    assert Image.open(run.samples / "training_images.png").size == (58 * 8 - 2, 58 * 8 - 2)
+    assert "eval_mi_c1" in run.read_metrics()[-1]
+    found = evaluate(run.folder, n_samples=50, fresh_q=FreshQ(n_images=64, epochs=1, batch_size=32))
+    assert found["scored"]["images"] == "training images" and found["scored"]["n_test_images"] == 64
+    assert {"mutual_information", "image_factors", "noise"} <= found["infogan"].keys()
+    assert "clustering" not in found["infogan"]
+    assert "64 training images of" in describe_evaluation(found)

@@ -297,7 +297,8 @@ class TestEvaluation:
         path = trained.latest_checkpoint()
         found = evaluate(path, "unused", "cpu", n_samples=100, fresh_q=TINY_Q)
         for model in ("infogan", "vanilla"):
-            assert found[model].keys() == {"averaged_generator", "mutual_information", "clustering"}
+            shown = {"averaged_generator", "mutual_information", "clustering", "noise", "image_factors"}
+            assert found[model].keys() == shown
         assert found["classifier_sha256"] is None
         assert "image quality by the digit classifier: need digits, not fashion" in describe_evaluation(found)
 

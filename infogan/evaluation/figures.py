@@ -28,9 +28,10 @@ def draw_evaluation(evaluation: dict[str, Any], folder: Path) -> list[Path]:
             names = evaluation["scored"].get("class_names", ())  # earlier evaluations have none: numbers then
             picture = confusion_figure(scores["clustering"], title, names)
             paths.append(save_png(picture, folder / f"confusion{suffix}.png"))
-        if "factors" in scores:
-            panels = {"test images": scores["factors"]["test_images"], "samples": scores["factors"]["samples"]}
-            picture = factors_figure(panels, scores["factors"]["attributes"], title)
+        if (factors := scores.get("factors") or scores.get("image_factors")) and factors["samples"]:
+            images = evaluation["scored"].get("images", "test images")
+            panels = {images: factors["test_images"], "samples": factors["samples"]}
+            picture = factors_figure(panels, factors["attributes"], title)
             paths.append(save_png(picture, folder / f"factors{suffix}.png"))
         if "disentanglement" in scores:
             picture = factor_matrix_figure(scores["disentanglement"], title)
@@ -106,7 +107,8 @@ def _heat_maps(
     limits: tuple[float, float],
 ) -> UInt8[np.ndarray, "height width 3"]:
     n_rows = sum(len(table) for table in panels.values())
-    figure, all_axes = new_figure(7, 1.1 * len(panels) + 0.45 * n_rows, n_axes=len(panels))
+    width = max(7, 0.9 * len(columns))
+    figure, all_axes = new_figure(width, 1.1 * len(panels) + 0.45 * n_rows, n_axes=len(panels))
     for axes, (title, table) in zip(all_axes, panels.items(), strict=True):
         values = np.array([[np.nan if r is None else r for r in row] for row in table.values()])
         texts = [["-" if np.isnan(r) else f"{r:.2f}" for r in row] for row in values]

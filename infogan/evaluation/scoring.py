@@ -22,7 +22,16 @@ from infogan.evaluation.fresh_q import FreshQ
 from infogan.evaluation.inception import InceptionReference, measure_inception_reference
 from infogan.evaluation.reference import NEIGHBOURS, DigitReference, measure_reference
 from infogan.evaluation.sampling import draw_samples, q_outputs
-from infogan.evaluation.subject import CATEGORICAL, CONTINUOUS, DIGITS, FACTORS, INCEPTION, Subject, count_classes
+from infogan.evaluation.subject import (
+    CATEGORICAL,
+    CONTINUOUS,
+    DIGITS,
+    FACTORS,
+    INCEPTION,
+    NO_DIGITS,
+    Subject,
+    count_classes,
+)
 from infogan.losses import mutual_information_lower_bound
 from infogan.models import Discriminator
 from infogan.system.paths import given_folder
@@ -131,7 +140,7 @@ def evaluate(
 def _skipped(subject: Subject) -> list[str]:
     """Returns a line for each thing that metrics need and the data set has not."""
     # What the codes or the call leave out is no surprise, nor that photographs come without factors.
-    expected = {CATEGORICAL, CONTINUOUS, INCEPTION, FACTORS}
+    expected = {CATEGORICAL, CONTINUOUS, INCEPTION, FACTORS, NO_DIGITS}
     unmet = registry.unmet_needs(subject.available | expected)
     return [f"{', '.join(titles)}: need {need}, not {subject.dataset.name}" for need, titles in unmet.items()]
 
