@@ -27,7 +27,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["infogan", "infogan.*"]),
-    package_data={"infogan": ["assets/*.pt", "pretrained/*/*"]},
+    package_data={"infogan": ["assets/*.pt", "explorer/assets/*", "pretrained/*/*"]},
     python_requires=">=3.10",
     install_requires=[line for line in LINES if line],
     extras_require={
@@ -43,6 +43,8 @@ setup(
             "fontpkg-roboto-flex>=3",  # the font of --dataset glyphs
             "torchmetrics>=1.4",  # reference for the Fréchet distance
             *EXPORT,
+            "playwright>=1.45",  # drives the installed Chromium: tests of the explorer
+            "wasmtime>=20",  # assembles the explorer's matrix multiplication
             "ruff>=0.6",  # style
             "pyright[nodejs]>=1.1.380",  # types
         ],

@@ -91,7 +91,7 @@ def test_a_loss_term_is_a_function_and_a_weight(digits, tmp_path, one_picture):
     assert infogan.load_nets(run.folder).config.term_weights == {"ink": 1.0}
     with pytest.raises(UserError, match=r"--terms: expected terms that are registered \(ink, feature_size\), got tv"):
         infogan.Trainer(config(terms="tv=1"), digits.images)
-    with pytest.raises(UserError, match="--terms: expected name=weight, separated by commas, .*got 'ink'"):
+    with pytest.raises(UserError, match=r"--terms: expected name=weight, separated by commas, .*got 'ink'"):
         config(terms="ink")
 
 
