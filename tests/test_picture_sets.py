@@ -168,6 +168,8 @@ def test_bad_folders_and_archives_are_refused_in_one_line(tmp_path, digits):
     with pytest.raises(UserError, match=r"^--dataset: cannot read .*no\.zip: .*not a zip file"):
         load(tmp_path / "no.zip", tmp_path)
     save(tmp_path / "set", digits.images[:3])
+    with pytest.raises(UserError, match=r"^--dataset: expected a folder, .zip, .npy or .npz file of images, got .*png"):
+        load(tmp_path / "set/000.png", tmp_path)
     with zipfile.ZipFile(tmp_path / "out.zip", "w") as archive:
         archive.write(tmp_path / "set/000.png", "../../000.png")
     with pytest.raises(UserError, match=r"^--dataset: expected names within .* got '../../000.png' in .*out.zip"):
@@ -202,6 +204,9 @@ def test_an_empty_class_and_thousands_of_classes_are_no_obstacle(tmp_path, digit
 def test_pipes_and_circular_links_are_passed_over(tmp_path, digits):
     save(tmp_path / "set", digits.images[:3])
     os.mkfifo(tmp_path / "set/pipe.png")
+    os.mkfifo(tmp_path / "pipe.zip")
+    with pytest.raises(UserError, match=r"^--dataset: expected a regular file, got .*pipe.zip"):
+        load(tmp_path / "pipe.zip", tmp_path)
     (tmp_path / "set/circle").symlink_to(tmp_path / "set")
     save(tmp_path / "elsewhere", digits.images[3:5])
     (tmp_path / "set/link").symlink_to(tmp_path / "elsewhere")

@@ -164,7 +164,7 @@ def _decoded(source: Source, listing: Listing, name: str, form: ImageForm) -> Im
         arranged.labels(train),
         images[len(train) :],
         arranged.labels(test),
-        arranged.class_names,
+        tuple(map(_printable, arranged.class_names)),
         notes=tuple(_notes(name, arranged, found_sizes, images, unreadable, len(listing.pictures) - len(used))),
     )
 
@@ -231,6 +231,11 @@ def _notes(
         yield f"warning: no pictures in {', '.join(map(repr, arranged.empty[:MAX_NAMED]))}"
     if n_elsewhere:
         yield f"warning: left out {n_elsewhere:,} pictures outside of train/ and test/"
+
+
+def _printable(name: str) -> str:
+    """Returns a folder's name as text: one that is no Unicode could be written to no file."""
+    return name.encode(errors="replace").decode()
 
 
 def _px(size: Sequence[int]) -> str:

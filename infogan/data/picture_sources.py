@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from infogan.data.pictures import SUFFIXES, UnreadablePictureError
 from infogan.system.errors import UserError, one_line
+from infogan.system.readers import open_regular
 
 MAX_MEMBER_BYTES = 2**28  # of one picture in a .zip file
 
@@ -130,13 +132,16 @@ def open_source(path: Path) -> Iterator[Source]:
     if path.is_dir():
         yield Folder(path)
         return
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise UserError(f"--dataset: cannot read {path}: {reason}") from error
-    with archive:
-        yield Zip(path, archive)
+    with open_regular(path, "--dataset") as file:
+        if path.suffix.lower() != ".zip":
+            raise UserError(f"--dataset: expected a folder, .zip, .npy or .npz file of images, got {path}")
+        try:
+            archive = zipfile.ZipFile(file)
+        # What a damaged list of members raises.
+        except (OSError, zipfile.BadZipFile, ValueError, LookupError, NotImplementedError, struct.error) as error:
+            raise UserError(f"--dataset: cannot read {path}: {one_line(error)}") from error
+        with archive:
+            yield Zip(path, archive)
 
 
 def _is_hidden(name: str) -> bool:
