@@ -34,11 +34,13 @@ setup(
         "inception": ["torchmetrics>=1.4"],  # Inception FID and KID
         "export": EXPORT,
         "glyphs": ["fontpkg-roboto-flex>=3"],  # the font of --dataset glyphs
+        "tensorboard": ["tensorboard>=2.16"],  # train.py --tensorboard
         "dev": [
             "build>=1.2",  # sdist and wheel
             "pytest>=8",  # tests
             "hypothesis>=6.100",  # tests over many latent specs
             "beartype>=0.18",  # checks the shapes in signatures while testing
+            "tensorboard>=2.16",  # what --tensorboard writes is read back
             "scikit-image>=0.22",  # reference for the skeletons of digits
             "fontpkg-roboto-flex>=3",  # the font of --dataset glyphs
             "torchmetrics>=1.4",  # reference for the Fréchet distance

@@ -11,9 +11,10 @@ Axes: r rows, k columns, n = r·k images, row by row; ch h w image.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,8 +40,10 @@ MAX_GRID_PX = 2000  # of a side; larger images are shown in fewer rows and colum
 ENLARGED_BELOW_PX = 64  # smaller images are shown at twice their size
 GAP_PX = 2  # between images
 MAX_BATCH_PX = 128 * 64 * 64  # that G draws at once: at a width of 32, a few hundred MB
-CategoryPath = Literal["hold", "switch"]
+CategoryPath = Literal["hold", "switch", "blend"]
 NoisePath = Literal["linear", "spherical"]
+# An interpolation that jumps midway shows nothing on the way; what leaves the prior for it is said in the title.
+DEFAULT_CATEGORY_PATH: CategoryPath = "blend"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Latents:
         column_title: What the columns are.
         row_code: Position of the categorical code whose values, from 0, go down the rows; None for other rows.
         column_code: Likewise along the columns.
+        before: Images to show at the left of the rows, one for each row, by the label of their column.
+        after: Likewise at the right.
     """
 
     z: Float[Tensor, "n z"]
@@ -66,6 +71,31 @@ class Latents:
     column_title: str = ""
     row_code: int | None = None
     column_code: int | None = None
+    before: Mapping[str, Float[Tensor, "r ch h w"]] = field(default_factory=dict)
+    after: Mapping[str, Float[Tensor, "r ch h w"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Latents to draw pictures of, in place of drawn ones, with the images that they belong to.
+
+    Attributes:
+        names: Of the images.
+        images: The images themselves, in [-1, 1].
+        reconstructions: What G draws from the latents.
+        z: Noise of each image.
+        c: Codes of each image.
+    """
+
+    names: Sequence[str]
+    images: Float[Tensor, "n ch h w"]
+    reconstructions: Float[Tensor, "n ch h w"]
+    z: Float[Tensor, "n z"]
+    c: Float[Tensor, "n c"]
+
+    def beside(self, rows: Sequence[int]) -> dict[str, Float[Tensor, "r ch h w"]]:
+        """Returns the images in the given rows, and their reconstructions, as `Latents.before` takes them."""
+        return {"image": self.images[rows], "G(z, c)": self.reconstructions[rows]}
 
 
 # Latents
@@ -124,30 +154,37 @@ def sample_latents(spec: LatentSpec, n_columns: int = 10, seed: int = 0) -> Late
     return Latents(z, c, rows, columns, _describe(spec, first), "one noise per column", row_code=first)
 
 
-def sweep_latents(spec: LatentSpec, position: int, n_columns: int = 11, seed: int = 0) -> Latents:
+def sweep_latents(
+    spec: LatentSpec, position: int, n_columns: int = 11, seed: int = 0, given: Given | None = None
+) -> Latents:
     """Returns the latents of a sweep of one code: its values along the columns, the same noise along a row.
 
-    Rows are the values of the first other category. Without one, each row has noise and codes of its own.
+    Rows are the given images, or the values of the first other category. Without either, each row has noise and codes
+    of its own.
 
     Args:
         spec: The latents.
         position: Which code, counted from 0.
         n_columns: Values of a continuous code; of a category all are shown, `MAX_CATEGORIES_SHOWN` at most.
         seed: Of the noise and of the codes that are not swept.
+        given: Images whose latents are the rows.
     """
     values = _shown_values(spec, position, n_columns)
-    z, c, rows, row_title, row_code = _row_latents(spec, (position,), seed)
+    z, c, rows, row_title, row_code = _row_latents(spec, (position,), seed, given)
     z, c = z.repeat_interleave(len(values), dim=0), c.repeat_interleave(len(values), dim=0)
     c = with_code(spec, c, position, values.repeat(len(rows)))
     columns = _value_labels(spec, position, values)
-    column_title = f"{_describe(spec, position)}; one noise per row"
-    return Latents(z, c, rows, columns, row_title, column_title, row_code, _if_categorical(spec, position))
+    column_title = f"{_describe(spec, position)}; {'all else as in the image' if given else 'one noise per row'}"
+    column_code, before = _if_categorical(spec, position), given.beside(range(len(rows))) if given else {}
+    return Latents(z, c, rows, columns, row_title, column_title, row_code, column_code, before)
 
 
-def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed: int = 0) -> Latents:
+def two_code_latents(
+    spec: LatentSpec, down: int, along: int, n: int = 11, seed: int = 0, given: Given | None = None
+) -> Latents:
     """Returns the latents of a grid in which one code varies down the rows and another along the columns.
 
-    All images share one noise and one draw of the other codes.
+    All images share one noise and one draw of the other codes: those of the first of the given images, if any.
 
     Raises:
         UserError: The two codes are one.
@@ -156,7 +193,7 @@ def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed:
         raise UserError(f"expected two different codes, got {spec.names[down]} twice")
     row_values, column_values = _shown_values(spec, down, n), _shown_values(spec, along, n)
     n_rows, n_columns = len(row_values), len(column_values)
-    z, c = sample_prior(spec, 1, torch.Generator().manual_seed(seed))
+    z, c = (given.z[:1], given.c[:1]) if given else sample_prior(spec, 1, torch.Generator().manual_seed(seed))
     z, c = z.repeat(n_rows * n_columns, 1), c.repeat(n_rows * n_columns, 1)
     c = with_code(spec, c, down, row_values.repeat_interleave(n_columns))
     c = with_code(spec, c, along, column_values.repeat(n_rows))
@@ -166,33 +203,41 @@ def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed:
         _value_labels(spec, down, row_values),
         _value_labels(spec, along, column_values),
         _describe(spec, down),
-        f"{_describe(spec, along)}; one noise for all",
+        f"{_describe(spec, along)}; {'all else as in the image' if given else 'one noise for all'}",
         _if_categorical(spec, down),
         _if_categorical(spec, along),
+        given.beside([0] * n_rows) if given else {},
     )
 
 
-def moving_latents(spec: LatentSpec, fractions: dict[int, float], n_columns: int = 6, seed: int = 0) -> Latents:
+def moving_latents(
+    spec: LatentSpec, fractions: dict[int, float], n_columns: int = 6, seed: int = 0, given: Given | None = None
+) -> Latents:
     """Returns the latents of one frame of a GIF: some codes at given places, all else as in every frame.
 
-    Rows are the values of the first category that does not move, columns are noises.
+    Rows are the values of the first category that does not move, columns are noises; or a row is a given image.
 
     Args:
         spec: The latents.
         fractions: The place in [0, 1] of its traversal for each code that moves, by position.
         n_columns: Noises.
         seed: Of the noise and of the other codes.
+        given: Images whose latents are the rows, in one column.
     """
-    z, c, rows, row_title, row_code = _row_latents(spec, tuple(fractions), seed)
-    # Each image has a noise of its own; down the rows of a category the same ones come again, to be compared.
-    n_noises = n_columns * len(rows) if row_code is None else n_columns
-    z = sample_noise(spec, n_noises, torch.Generator().manual_seed(seed)).repeat(len(rows) * n_columns // n_noises, 1)
-    c = c.repeat_interleave(n_columns, dim=0)
+    z, c, rows, row_title, row_code = _row_latents(spec, tuple(fractions), seed, given)
+    if given:
+        n_columns = 1
+    else:
+        # Each image has a noise of its own; down the rows of a category the same ones come again, to be compared.
+        n_noises = n_columns * len(rows) if row_code is None else n_columns
+        z = sample_noise(spec, n_noises, torch.Generator().manual_seed(seed))
+        z, c = z.repeat(len(rows) * n_columns // n_noises, 1), c.repeat_interleave(n_columns, dim=0)
     values = {i: quantile(spec.codes[i], torch.tensor([u])) for i, u in fractions.items()}
     for i, value in values.items():
         c = with_code(spec, c, i, value.expand(len(c)))
     shown = ", ".join(f"{spec.names[i]} = {_value_labels(spec, i, value)[0]}" for i, value in values.items())
-    return Latents(z, c, rows, [""] * n_columns, row_title, shown, row_code)
+    before = given.beside(range(len(rows))) if given else {}
+    return Latents(z, c, rows, [""] * n_columns, row_title, shown, row_code, before=before)
 
 
 def interpolate_latents(
@@ -201,12 +246,13 @@ def interpolate_latents(
     end: tuple[Float[Tensor, "r z"], Float[Tensor, "r c"]],
     t: Float[Tensor, " k"],
     noise_path: NoisePath = "spherical",
-    category_path: CategoryPath = "switch",
+    category_path: CategoryPath = DEFAULT_CATEGORY_PATH,
 ) -> Latents:
     """Returns the latents on the way from `start` (t = 0) to `end` (t = 1), one row for each pair.
 
-    The noise follows a line, or the arc of `slerp`; continuous codes follow a line. There is nothing between
-    two categories: each is held at the start's value, or switches to the end's midway.
+    The noise follows a line, or the arc of `slerp`; continuous codes follow a line. The prior has nothing between two
+    categories: each is held at the start's value, or switches to the end's midway, or leaves the prior and goes
+    linearly from one one-hot vector to the other.
 
     Args:
         spec: The latents.
@@ -214,19 +260,20 @@ def interpolate_latents(
         end: Z and c of each row's end.
         t: The places on the way, in [0, 1].
         noise_path: How the noise goes.
-        category_path: `hold` or `switch`.
+        category_path: `hold`, `switch` or `blend`.
     """
     (z0, c0), (z1, c1) = start, end
     mix = slerp if noise_path == "spherical" else _lerp
     t_each = t.repeat(len(z0))[:, None]
     z0, c0, z1, c1 = (x.repeat_interleave(len(t), dim=0) for x in (z0, c0, z1, c1))
     z, c = mix(z0, z1, t_each), _lerp(c0, c1, t_each)
-    switched = (t_each >= 0.5) & (category_path == "switch")
-    for i in spec.categorical:
-        columns = spec.c_slices[i]
-        c[:, columns] = torch.where(switched, c1[:, columns], c0[:, columns])
+    if category_path != "blend":
+        switched = (t_each >= 0.5) & (category_path == "switch")
+        for i in spec.categorical:
+            columns = spec.c_slices[i]
+            c[:, columns] = torch.where(switched, c1[:, columns], c0[:, columns])
     rows = [f"pair {i + 1}" for i in range(len(z0) // len(t))]
-    how = "held" if category_path == "hold" else "switched midway"
+    how = {"hold": "held", "switch": "switched midway", "blend": "blended (outside the prior)"}[category_path]
     title = f"t: noise {noise_path}, continuous codes linear" + (f", category {how}" if spec.categorical else "")
     return Latents(z, c, rows, [f"{value:.2f}" for value in t.tolist()], "", title)
 
@@ -252,9 +299,14 @@ def _lerp(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
 
 
 def _row_latents(
-    spec: LatentSpec, taken: tuple[int, ...], seed: int
+    spec: LatentSpec, taken: tuple[int, ...], seed: int, given: Given | None = None
 ) -> tuple[Float[Tensor, "r z"], Float[Tensor, "r c"], list[str], str, int | None]:
-    """Returns latents, labels, title and code of the rows: the first category that is not taken goes down them."""
+    """Returns latents, labels, title and code of the rows: the first category that is not taken goes down them.
+
+    Unless latents are given: these are the rows then.
+    """
+    if given:
+        return given.z, given.c, [*given.names], "", None
     rng = torch.Generator().manual_seed(seed)
     free = [i for i in spec.categorical if i not in taken]
     if not free:
@@ -316,14 +368,16 @@ class GalleryOptions:
         n_pairs: Pairs of latents to interpolate between.
         category_path: How a category goes from one to the other.
         seed: Of the latents that are drawn.
+        given: Images whose latents the pictures show instead, at least one.
     """
 
     factors: Sequence[int] | None = None
     grid: tuple[int, int] | None = None
     n_columns: int = 11
     n_pairs: int = 8
-    category_path: CategoryPath = "switch"
+    category_path: CategoryPath = DEFAULT_CATEGORY_PATH
     seed: int = 0
+    given: Given | None = None
 
 
 PicturesOf = Callable[[LatentSpec, GalleryOptions], Iterable[Picture]]
@@ -353,9 +407,10 @@ def sweep_pictures(spec: LatentSpec, options: GalleryOptions) -> Iterator[Pictur
         name, seed = spec.names[i], options.seed
 
         def frames(i: int = i, seed: int = seed) -> list[Latents]:
-            return [moving_latents(spec, {i: u}, seed=seed) for u in there_and_back()]
+            return [moving_latents(spec, {i: u}, seed=seed, given=options.given) for u in there_and_back()]
 
-        yield Picture(f"sweep_{name}", f"sweep of {name}", sweep_latents(spec, i, options.n_columns, seed), frames)
+        latents = sweep_latents(spec, i, options.n_columns, seed, options.given)
+        yield Picture(f"sweep_{name}", f"sweep of {name}", latents, frames)
 
 
 @register_picture("grid")
@@ -368,31 +423,63 @@ def grid_pictures(spec: LatentSpec, options: GalleryOptions) -> Iterator[Picture
 
     def frames() -> list[Latents]:
         circle = zip(there_and_back(), there_and_back(phase=0.25), strict=True)
-        return [moving_latents(spec, {down: u, along: v}, seed=options.seed) for u, v in circle]
+        return [moving_latents(spec, {down: u, along: v}, seed=options.seed, given=options.given) for u, v in circle]
 
-    latents = two_code_latents(spec, down, along, options.n_columns, options.seed)
+    latents = two_code_latents(spec, down, along, options.n_columns, options.seed, options.given)
     yield Picture(f"grid_{names[0]}_{names[1]}", f"{names[0]} and {names[1]}", latents, frames)
 
 
 @register_picture("interpolations")
 def interpolation_pictures(spec: LatentSpec, options: GalleryOptions) -> Iterator[Picture]:
     """Yields linear and spherical interpolations between pairs of latents; a frame of the GIF has all pairs."""
-    rng = torch.Generator().manual_seed(options.seed)
-    start, end = sample_prior(spec, options.n_pairs, rng), sample_prior(spec, options.n_pairs, rng)
-    held = "_held" if options.category_path == "hold" else ""
+    pairs = _pairs(spec, options)
+    suffix = "" if options.category_path == DEFAULT_CATEGORY_PATH else f"_{options.category_path}"
     noise_paths: tuple[NoisePath, ...] = ("linear", "spherical")
     for path in noise_paths:
 
-        def at(u: float, path: NoisePath = path) -> Latents:
-            latents = interpolate_latents(spec, start, end, torch.tensor([u]), path, options.category_path)
+        def frame(u: float, path: NoisePath = path) -> Latents:
+            latents = pairs.at(torch.tensor([u]), path, options.category_path)
+            if options.given:  # the images stand beside their rows
+                return replace(latents, columns=[f"t = {u:.2f}"])
             return replace(latents, rows=[f"t = {u:.2f}"], columns=latents.rows)
 
-        def frames(at: Callable[[float], Latents] = at) -> list[Latents]:
-            return [at(u) for u in there_and_back()]
+        def frames(frame: Callable[[float], Latents] = frame) -> list[Latents]:
+            return [frame(u) for u in there_and_back()]
 
-        t = torch.linspace(0, 1, options.n_columns)
-        latents = interpolate_latents(spec, start, end, t, path, options.category_path)
-        yield Picture(f"interpolation_{path}{held}", f"{path} interpolation", latents, frames)
+        latents = pairs.at(torch.linspace(0, 1, options.n_columns), path, options.category_path)
+        yield Picture(f"interpolation_{path}{suffix}", f"{path} interpolation", latents, frames)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The ends of interpolations, with the images that some of them belong to."""
+
+    spec: LatentSpec
+    start: tuple[Float[Tensor, "r z"], Float[Tensor, "r c"]]
+    end: tuple[Float[Tensor, "r z"], Float[Tensor, "r c"]]
+    names: Sequence[str] = ()
+    before: Mapping[str, Float[Tensor, "r ch h w"]] = field(default_factory=dict)
+    after: Mapping[str, Float[Tensor, "r ch h w"]] = field(default_factory=dict)
+
+    def at(self, t: Float[Tensor, " k"], noise_path: NoisePath, category_path: CategoryPath) -> Latents:
+        latents = interpolate_latents(self.spec, self.start, self.end, t, noise_path, category_path)
+        return replace(latents, rows=self.names or latents.rows, before=self.before, after=self.after)
+
+
+def _pairs(spec: LatentSpec, options: GalleryOptions) -> _Pairs:
+    """Returns pairs of drawn latents; or from each given image to the next, or from the only one to drawn latents."""
+    rng, n, given = torch.Generator().manual_seed(options.seed), options.n_pairs, options.given
+    start, end = sample_prior(spec, n, rng), sample_prior(spec, n, rng)
+    if given is None:
+        return _Pairs(spec, start, end)
+    if len(given.z) == 1:
+        start = given.z.repeat(n, 1), given.c.repeat(n, 1)
+        return _Pairs(spec, start, end, [*given.names] * n, given.beside([0] * n))
+    n = len(given.z) - 1
+    after = {"G(z, c)": given.reconstructions[1:], "image": given.images[1:]}
+    names = [f"{a} → {b}" for a, b in itertools.pairwise(given.names)]
+    ends = (given.z[:-1], given.c[:-1]), (given.z[1:], given.c[1:])
+    return _Pairs(spec, *ends, names, given.beside(range(n)), after)
 
 
 # Images
@@ -410,7 +497,9 @@ def thinned(latents: Latents, height: int, width: int) -> Latents:
     scale = default_scale(height, width)
     down, along = (-(-n * (side * scale + GAP_PX) // MAX_GRID_PX) for n, side in ((n_rows, height), (n_columns, width)))
     z, c = (x.unflatten(0, (n_rows, n_columns))[::down, ::along].flatten(0, 1) for x in (latents.z, latents.c))
-    return replace(latents, z=z, c=c, rows=latents.rows[::down], columns=latents.columns[::along])
+    before, after = ({name: x[::down] for name, x in images.items()} for images in (latents.before, latents.after))
+    kept = {"rows": latents.rows[::down], "columns": latents.columns[::along], "before": before, "after": after}
+    return replace(latents, z=z, c=c, **kept)
 
 
 def default_scale(height: int, width: int) -> int:
@@ -534,9 +623,15 @@ def render(figure: Any) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def draw(generator: nn.Module, latents: Latents, title: str) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns the labelled picture of a grid of latents, or of as much of it as fits `MAX_GRID_PX`."""
+    """Returns the labelled picture of a grid of latents, with the images that are to stand beside it.
+
+    A grid that does not fit `MAX_GRID_PX` is thinned out.
+    """
     latents = thinned(latents, *image_size(generator, latents))
-    return image_grid(generate(generator, latents), latents, title)
+    x, before, after = generate(generator, latents), latents.before, latents.after
+    beside = [torch.stack([*images.values()], dim=1) for images in (before, after) if images]
+    x = torch.cat([*beside[: bool(before)], x, *beside[bool(before) :]], dim=1)
+    return image_grid(x, replace(latents, columns=[*before, *latents.columns, *after]), title)
 
 
 def save_png(picture: UInt8[np.ndarray, "height width 3"], path: Path) -> Path:

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import weakref
 
@@ -129,6 +130,61 @@ def test_a_held_category_is_the_start_s():
     assert torch.allclose(c[:, -1, 10:], end[1][:, 10:])
 
 
+def test_a_blended_category_goes_linearly_from_one_to_the_other_and_says_so():
+    spec = LatentSpec.parse("cat3,uniform", noise_dim=4)
+    z = torch.zeros(1, 4)
+    start, end = (z, torch.tensor([[1.0, 0.0, 0.0, -1.0]])), (z, torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+    latents = auxiliary.interpolate_latents(spec, start, end, torch.tensor([0.0, 0.25, 1.0]), category_path="blend")
+    assert latents.c.tolist() == [[1, 0, 0, -1], [0.75, 0, 0.25, -0.5], [0, 0, 1, 1]]
+    assert latents.column_title.endswith("category blended (outside the prior)")
+
+
+@pytest.fixture
+def given():
+    """Two given images with their latents, of a spec with a category and two continuous codes."""
+    spec = LatentSpec.parse("cat10,uniform,uniform", noise_dim=5)
+    z, c = auxiliary.sample_prior(spec, 2, torch.Generator().manual_seed(1))
+    images = torch.stack([torch.full((1, 8, 8), value) for value in (-1.0, -0.5)])
+    return spec, auxiliary.Given(["a", "b"], images, images + 0.25, z, c)
+
+
+def test_pictures_of_given_images_vary_one_code_of_each_and_have_them_beside(given):
+    spec, images = given
+    options = auxiliary.GalleryOptions(factors=[1], n_columns=5, given=images)
+    sweep, grid, linear, _ = auxiliary.gallery(spec, options)
+    z, c = sweep.latents.z.view(2, 5, 5), sweep.latents.c.view(2, 5, -1)
+    assert torch.equal(z, images.z[:, None].expand(2, 5, 5))
+    assert torch.equal(c[..., [*range(10), 11]], images.c[:, None, [*range(10), 11]].expand(2, 5, 11))
+    assert sweep.latents.rows == ["a", "b"]
+    for latents, n_rows in ((sweep.latents, 2), (sweep.frames()[7], 2), (grid.latents, 5), (linear.latents, 1)):
+        assert [*latents.before] == ["image", "G(z, c)"]
+        assert latents.before["image"].shape == (n_rows, 1, 8, 8)
+    assert torch.equal(linear.latents.c[[0, -1]], images.c)
+    assert linear.latents.rows == ["a → b"]
+    assert torch.equal(linear.latents.after["image"], images.images[1:])
+
+
+def test_one_given_image_is_interpolated_to_drawn_latents(given):
+    spec, images = given
+    one = auxiliary.Given(["a"], images.images[:1], images.reconstructions[:1], images.z[:1], images.c[:1])
+    options = auxiliary.GalleryOptions(n_columns=3, n_pairs=4, given=one)
+    latents = next(iter(auxiliary.interpolation_pictures(spec, options))).latents
+    assert len(latents.rows) == 4 and not latents.after
+    assert torch.equal(latents.z.view(4, 3, 5)[:, 0], one.z.expand(4, 5))
+    assert len({*latents.z.view(4, 3, 5)[:, 2, 0].tolist()}) == 4
+
+
+def test_images_beside_a_grid_are_drawn_in_columns_of_their_own(given):
+    spec, images = given
+    generator = Generator(spec, (1, 8, 8), 4)
+    latents = auxiliary.sweep_latents(spec, 1, 3, given=images)
+    x = auxiliary.generate(generator, latents)
+    x = torch.cat([images.images[:, None], images.reconstructions[:, None], x], dim=1)
+    labels = dataclasses.replace(latents, columns=["image", "G(z, c)", "-1.0", "0.0", "1.0"])
+    expected = auxiliary.image_grid(x, labels, "a title")
+    assert np.array_equal(auxiliary.draw(generator, latents, "a title"), expected)
+
+
 def test_frames_of_a_gif_differ_only_in_the_moving_codes_and_loop_smoothly():
     spec = spec_of(PAPER)
     places = auxiliary.there_and_back(12)
@@ -247,7 +303,7 @@ def test_the_gallery_shows_what_its_options_say():
     options = auxiliary.GalleryOptions([2], (1, 0), n_columns=4, n_pairs=3, category_path="hold", seed=5)
     sweep, grid, linear, spherical = auxiliary.gallery(spec_of(PAPER), options)
     assert (sweep.name, grid.name) == ("sweep_c3", "grid_c2_c1")
-    assert (linear.name, spherical.name) == ("interpolation_linear_held", "interpolation_spherical_held")
+    assert (linear.name, spherical.name) == ("interpolation_linear_hold", "interpolation_spherical_hold")
     assert (len(sweep.latents.columns), len(grid.latents.rows), len(linear.latents.columns)) == (4, 4, 4)
     assert len(linear.latents.rows) == len(spherical.latents.rows) == 3
     other = next(iter(auxiliary.gallery(spec_of(PAPER), auxiliary.GalleryOptions([2], n_columns=4))))

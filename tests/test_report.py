@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import small_config
-from test_readme import TRAINED_RUN_EXAMPLE
+from test_readme import TRAINED_RUN_EXAMPLES
 
 from infogan import LatentSpec, UserError, auxiliary, load_nets, train
 from infogan.data.datasets import load_scored_dataset
@@ -19,6 +19,8 @@ from infogan.evaluation.report import report_notes, report_tables
 from infogan.evaluation.scoring import evaluate
 from infogan.evaluation.sweeps import main_factors
 from infogan.evaluation.tables import Table, describe_evaluation
+from infogan.inversion import encoder_training
+from infogan.inversion.encoder import Encoder
 from infogan.system.runtime import rng_state, set_rng_state
 from infogan.training.checkpoint import load_checkpoint
 
@@ -262,7 +264,8 @@ class TestEvaluation:
         names = {}
         # After six steps not every digit has a category.
         digit = next(k for k in evaluation["infogan"]["clustering"]["c1"]["code_to_digit"] if k is not None)
-        example = TRAINED_RUN_EXAMPLE.replace("runs/NAME", "runs/tiny").replace("index(3)", f"index({digit})")
+        example = TRAINED_RUN_EXAMPLES["docs/library.md"].replace("runs/NAME", "runs/tiny")
+        example = example.replace("index(3)", f"index({digit})")
         exec(compile(example, "docs/library.md", "exec"), names)
         (trained.folder / "evaluation.json").unlink()
         assert names["threes"].shape == (5, 1, 28, 28)
@@ -270,6 +273,14 @@ class TestEvaluation:
         assert names["c"][:, 10].tolist() == pytest.approx([0.8] * 5)
         assert len(names["digits"]) == 5
         assert set(names["digits"]) <= {None, *range(10)}
+
+    def test_the_example_of_an_inversion_runs(self, trained, monkeypatch):
+        monkeypatch.setattr(encoder_training, "train_encoder", lambda nets: Encoder(nets.spec, nets.image_shape).eval())
+        monkeypatch.chdir(trained.out_dir)
+        names = {}
+        example = TRAINED_RUN_EXAMPLES["docs/inversion.md"].replace("runs/NAME", "runs/tiny")
+        exec(compile(example, "docs/inversion.md", "exec"), names)
+        assert names["upright"].shape == (5, 1, 28, 28)
 
     def test_where_the_data_is_is_the_run_s_own_to_know(self, trained, digits, tmp_path, monkeypatch):
         asked = []

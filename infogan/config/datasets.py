@@ -25,6 +25,8 @@ DATASETS: dict[str, str | Callable[[Any], Any]] = {
     "dsprites": "infogan.data.dsprites:load_dsprites",
     "glyphs": "infogan.data.glyphs:load_glyphs",
 }
+# Those that the frozen digit classifier can read.
+DIGITS = frozenset({"auto", "mnist", "mnist5k"})
 PICTURE_SETS = frozenset({"celeba", "faces", "chairs"})  # their loaders take the images' form too: they decode
 OWN_FILES = frozenset({".npy", ".npz", ".zip"})
 

@@ -23,7 +23,7 @@ from infogan.latents import posterior_categories, quantile
 from infogan.system.errors import UserError
 from infogan.training.checkpoint import TrainedNets
 
-N_STEPS = 100
+N_STEPS = 60
 LEARNING_RATE = 0.1  # of the noise; falls linearly to 0 over the second half of the steps
 # Of the mean square of z beside that of the error in pixels: noise far out would make an image that falls apart once
 # its codes are changed.

@@ -20,11 +20,16 @@ from infogan.system.runtime import resolve_device, resolve_precision
 from infogan.training.checkpoint import load_resumable
 from infogan.training.recorder import MAX_SAMPLE_GRIDS, MeanLog, Monitor, Recorder, RunRecorder
 from infogan.training.run import Run
+from infogan.training.tensorboard import check_tensorboard
 from infogan.training.trainer import Trainer
 
 
 def train(
-    config: TrainConfig, out_dir: str | Path = ".", epochs: int | None = None, monitor: Monitor | None = None
+    config: TrainConfig,
+    out_dir: str | Path = ".",
+    epochs: int | None = None,
+    monitor: Monitor | None = None,
+    tensorboard: bool = False,
 ) -> Run:
     """Trains a new run, writes its pictures, and returns it.
 
@@ -33,22 +38,25 @@ def train(
         out_dir: Where samples/, track_loss/ and runs/ are made.
         epochs: Passes over the images, instead of `config.steps`.
         monitor: Scores the nets every `config.eval_every` steps; see `evaluation.quick_scores`.
+        tensorboard: Whether TensorBoard gets the metrics and the sample grids too, in the run's folder.
 
     Raises:
         UserError: Input that cannot be used.
         NonFiniteLossError: Training fell apart; the checkpoints stay.
     """
+    if tensorboard:
+        check_tensorboard()
     with distributed.joined(resolve_device(config.device)):
         if folder := distributed.from_first(lambda: _run_before_restart(out_dir)):
             # It was made from these very flags, so there is nothing to hold against it.
-            return _resume(folder, {}, None, None, monitor)
+            return _resume(folder, {}, None, None, monitor, tensorboard)
         dataset = _load_on_all_ranks(config)
         config = _resolved(config, dataset, epochs)
         _check_monitor(config, monitor)
         trainer, log = Trainer(config, dataset.images), MeanLog()
         # The run is made last, so that bad input leaves no empty folders.
         run = distributed.from_first(lambda: Run.create(config, out_dir))
-        recorder = _make_recorder(run, trainer, log, dataset, monitor)
+        recorder = _make_recorder(run, trainer, log, dataset, monitor, tensorboard)
         recorder.show_images()
         for warning in filter(None, (extension.warning() for extension in trainer.extensions)):
             recorder.warn(warning)
@@ -63,6 +71,7 @@ def resume(
     out_dir: str | Path | None = None,
     epochs: int | None = None,
     monitor: Monitor | None = None,
+    tensorboard: bool = False,
     **changes: Any,
 ) -> Run:
     """Goes on with a run from its last checkpoint, to its end, and returns it.
@@ -72,14 +81,17 @@ def resume(
         out_dir: Checked, if given: a run stays where it is.
         epochs: Passes over the images in all, instead of `steps`.
         monitor: As in `train`.
+        tensorboard: As in `train`.
         changes: What the run is to have instead; only what does not make it another run may change, as `steps`.
 
     Raises:
         UserError: It is no run, something was asked for that contradicts it, or its data set is not there.
         NonFiniteLossError: Training fell apart; the checkpoints stay.
     """
+    if tensorboard:
+        check_tensorboard()
     with distributed.joined(resolve_device(changes.get("device", "auto"))):
-        return _resume(run, changes, out_dir, epochs, monitor)
+        return _resume(run, changes, out_dir, epochs, monitor, tensorboard)
 
 
 def resumed(folder: str | Path, changes: dict[str, Any], out_dir: str | Path | None = None) -> tuple[Run, TrainConfig]:
@@ -101,6 +113,7 @@ def _resume(
     out_dir: str | Path | None,
     epochs: int | None,
     monitor: Monitor | None,
+    tensorboard: bool,
 ) -> Run:
     # Of several machines, only that of rank 0 needs to have the run's folder.
     run, config = distributed.from_first(lambda: resumed(folder, changes, out_dir))
@@ -120,7 +133,7 @@ def _resume(
     if config.steps < trainer.step:
         flag, given = ("--steps", config.steps) if epochs is None else ("--epochs", epochs)
         raise UserError(f"{flag}: expected to reach at least step {trainer.step}, where the run is, got {given}")
-    recorder = _make_recorder(run, trainer, log, dataset, monitor)
+    recorder = _make_recorder(run, trainer, log, dataset, monitor, tensorboard)
     if state["device"] != trainer.device.type:
         recorder.warn(f"the run was on {state['device']}, and goes on with other random numbers on {trainer.device}")
     distributed.from_first(recorder.write_resumed)
@@ -163,9 +176,11 @@ def sample_every(config: TrainConfig, per_epoch: int) -> int:
 
 
 def _make_recorder(
-    run: Run, trainer: Trainer, log: MeanLog, dataset: ImageDataset, monitor: Monitor | None
+    run: Run, trainer: Trainer, log: MeanLog, dataset: ImageDataset, monitor: Monitor | None, tensorboard: bool
 ) -> Recorder:
-    return RunRecorder(run, trainer, log, dataset, monitor) if distributed.is_first() else Recorder()
+    if not distributed.is_first():
+        return Recorder()
+    return RunRecorder(run, trainer, log, dataset, monitor, tensorboard)
 
 
 def _run_before_restart(out_dir: str | Path) -> str | None:

@@ -23,6 +23,7 @@ from infogan.system.paths import numbered_files
 from infogan.system.progress import seconds_between_updates
 from infogan.training.curves import loss_figures
 from infogan.training.run import Run
+from infogan.training.tensorboard import EventWriter
 from infogan.training.trainer import Trainer
 
 MAX_SAMPLE_GRIDS = 50
@@ -112,14 +113,22 @@ class RunRecorder(Recorder):
         log: Saved with the trainer.
         dataset: Scored by the monitor.
         monitor: Makes the rows of `eval_every`.
+        tensorboard: Whether TensorBoard gets the metrics and the sample grids too.
     """
 
     def __init__(
-        self, run: Run, trainer: Trainer, log: MeanLog, dataset: ImageDataset, monitor: Monitor | None
+        self,
+        run: Run,
+        trainer: Trainer,
+        log: MeanLog,
+        dataset: ImageDataset,
+        monitor: Monitor | None,
+        tensorboard: bool = False,
     ) -> None:
         self.run, self.trainer, self.log, self.dataset, self.monitor = run, trainer, log, dataset, monitor
         self.config, self.first_step = trainer.config, trainer.step
         self._bar: tqdm | None = None
+        self._events = EventWriter(run.folder, trainer.step) if tensorboard else None
 
     @property
     def last_good_state(self) -> object:
@@ -143,6 +152,8 @@ class RunRecorder(Recorder):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if self._bar is not None:
             self._bar.close()
+        if self._events is not None:
+            self._events.close()
         if isinstance(error, UserError):
             with contextlib.suppress(UserError):  # the first error is the one to report
                 self.save_checkpoint()
@@ -178,7 +189,7 @@ class RunRecorder(Recorder):
             "images_seen": step * self.config.batch_size,
             "seconds": round(self.log.seconds, 3),
         }
-        self.run.append_metrics(progress | means)
+        self._append_metrics(progress | means)
         shown = {"loss_d": means["loss_d"], "loss_g": means["loss_g"]}
         for kind, positions in (("cat", spec.categorical), ("cont", spec.continuous)):
             if positions:
@@ -193,7 +204,12 @@ class RunRecorder(Recorder):
         for prefix, generator, discriminator in self.trainer.models():
             found = self.monitor(generator, discriminator, self.trainer.spec, self.dataset)
             scores |= {prefix + name: value for name, value in found.items()}
-        self.run.append_metrics(scores)
+        self._append_metrics(scores)
+
+    def _append_metrics(self, row: dict[str, float]) -> None:
+        self.run.append_metrics(row)
+        if self._events is not None:
+            self._events.write_metrics(row)
 
     def save_checkpoint(self) -> None:
         # A loss can be finite and the update that follows from it not: such weights must not replace good ones.
@@ -217,6 +233,8 @@ class RunRecorder(Recorder):
         title = f"{self.run.name}, step {self.trainer.step}: {what}"
         picture = auxiliary.draw(self.trainer.picture_generator, latents, title)
         auxiliary.save_png(picture, self.run.samples / file_name)
+        if self._events is not None:
+            self._events.show(what, picture, self.trainer.step)
 
     def draw_samples(self) -> None:
         self.draw(auxiliary.sample_latents(self.trainer.spec), "samples", f"Epoch_{self.epoch}.png")
