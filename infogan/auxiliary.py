@@ -634,6 +634,11 @@ def draw(generator: nn.Module, latents: Latents, title: str) -> UInt8[np.ndarray
     return image_grid(x, replace(latents, columns=[*before, *latents.columns, *after]), title)
 
 
+def picture_of(generator: nn.Module, latents: Latents, title: str = "") -> Image.Image:
+    """Returns the labelled picture of a grid of latents as a PIL image, which a notebook shows by itself."""
+    return Image.fromarray(draw(generator, latents, title))
+
+
 def save_png(picture: UInt8[np.ndarray, "height width 3"], path: Path) -> Path:
     """Writes an RGB picture and returns its path."""
     return _save(path, lambda beside: Image.fromarray(picture).save(beside, "PNG"))
