@@ -201,9 +201,13 @@ def test_an_empty_class_and_thousands_of_classes_are_no_obstacle(tmp_path, digit
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes and links as on Unix")
-def test_pipes_and_circular_links_are_passed_over(tmp_path, digits):
+def test_pipes_circular_links_and_names_of_bytes_do_no_harm(tmp_path, digits):
     save(tmp_path / "set", digits.images[:3])
     os.mkfifo(tmp_path / "set/pipe.png")
+    (tmp_path / "bytes").mkdir()
+    for name in (b"caf\xe9", b"th\xe9"):  # as an old system wrote them: no UTF-8
+        save(tmp_path / "bytes" / os.fsdecode(name), digits.images[:2])
+    assert load(tmp_path / "bytes", tmp_path).class_names == ("caf?", "th?")
     os.mkfifo(tmp_path / "pipe.zip")
     with pytest.raises(UserError, match=r"^--dataset: expected a regular file, got .*pipe.zip"):
         load(tmp_path / "pipe.zip", tmp_path)

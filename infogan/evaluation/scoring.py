@@ -41,6 +41,7 @@ from infogan.training.environment import environment, read_sessions
 from infogan.training.run import Run
 
 MAX_SAMPLES = 1_000_000
+MOST_TRAINING_IMAGES = 10_000  # that are scored where no others are there
 N_QUICK_IMAGES = 2000  # test images, and as many samples, of an evaluation while training
 
 
@@ -83,7 +84,10 @@ def evaluate(
     dataset = load_scored_dataset(nets.config.dataset, data_dir, nets.config.image_form)
     has_test_images = len(dataset.test_images) > 0
     if not has_test_images:  # all were learned from; no label was, so that these score what was found all the same
-        dataset = replace(dataset, test_images=dataset.images, test_labels=dataset.labels)
+        n = len(dataset.images)
+        kept = torch.linspace(0, n - 1, min(n, MOST_TRAINING_IMAGES)).round().long()  # of every class, if sorted by it
+        labels = dataset.labels[kept] if len(dataset.labels) else dataset.labels
+        dataset = replace(dataset, test_images=dataset.images[kept], test_labels=labels)
     reference = inception_reference = None
     if DIGITS in dataset.measurable:
         reference = measure_reference(dataset, n_samples, seed, device)
