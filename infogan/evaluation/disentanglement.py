@@ -163,15 +163,17 @@ def factor_vae(given: CodesAndFactors, n_train: int = 10_000, n_test: int = 5000
     factor a code stands for is the majority of the training votes. At chance somewhat more than 1 of f.
 
     Args:
-        given: Codes and factors. Codes with a deviation under 0.05 do not take part.
+        given: Codes and factors.
         n_train: Groups that the majority is of.
         n_test: Groups that are scored; 0 scores the training groups.
         group: Images of a group.
 
-    Source: Kim & Mnih 2018, section 4, by the settings of disentanglement_lib.
+    Source: Kim & Mnih 2018, section 4, by the settings of disentanglement_lib: codes with a deviation under 0.05 do not
+        take part.
     """
     std = given.codes.std(axis=0, ddof=1)
-    active = std >= (MIN_STD if n_test else np.finfo(float).tiny)
+    # Without test groups, as InfoGAN-CR has it, all codes take part that are not constant, up to rounding errors.
+    active = std >= MIN_STD if n_test else std > 1e-12 * np.abs(given.codes).max(axis=0)
     if not active.any():
         return 0.0
     codes = given.codes[:, active] / std[active]
@@ -378,17 +380,20 @@ def forest_importances(given: CodesAndFactors) -> Float[np.ndarray, "j f"]:
 def dci_disentanglement(importances: Float[np.ndarray, "j f"]) -> float:
     """Returns DCI's disentanglement: 1 less the entropy of each code's importances, base f, weighted by their sum.
 
-    1 if each code serves to predict one factor; 0 at chance, and if no code serves to predict any.
+    1 if each code serves to predict one factor; 0 at chance, and if no code serves to predict any. NaN if trees have
+    diverged, as boosted ones may on a few hundred images.
 
     Source: Eastwood & Williams 2018, section 2.
     """
     total = importances.sum()
+    if not np.isfinite(total):
+        return float("nan")
     if total == 0:
         return 0.0
     if importances.shape[1] == 1:  # with a single factor no code can serve another
         return 1.0
     of_code = importances.sum(axis=1)
-    used = of_code > 0
+    used = of_code > 1e-12 * total  # less is rounding error, whose shares overflow
     entropies = scipy.stats.entropy(importances[used], axis=1, base=importances.shape[1])
     return float(((1 - entropies) * of_code[used] / total).sum())
 
