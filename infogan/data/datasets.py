@@ -5,6 +5,7 @@ Images are NCHW, uint8 in [0, 255]. Labels are for scoring alone: no part of tra
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +49,13 @@ class ImageDataset:
         """Returns a data set of images that there is nothing to score by."""
         no_labels = torch.empty(0, dtype=torch.int64)
         return cls(name, images, no_labels, images[:0], no_labels)
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of the training images, of their shape and bytes: the same wherever they lie."""
+        pixels = self.images.contiguous().numpy()
+        digest = hashlib.sha256(repr(pixels.shape).encode())
+        digest.update(pixels.data)
+        return digest.hexdigest()
 
 
 Loader = Callable[[Path], ImageDataset]
