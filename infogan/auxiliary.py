@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from infogan.config.spec import Categorical, LatentSpec
 from infogan.latents import quantile, sample_codes, sample_noise, sample_prior, traversal_values, with_code
 from infogan.system.errors import UserError
+from infogan.system.files import write_atomically
 from infogan.system.runtime import evaluating
 
 MAX_CATEGORIES_SHOWN = 20
@@ -407,6 +409,20 @@ def to_uint8(x: Float[Tensor, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     return (x.clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8).numpy()
 
 
+@contextlib.contextmanager
+def default_style() -> Iterator[None]:
+    """Has matplotlib draw by its default settings, whatever the user's are (no TeX, no notebook). Also a decorator."""
+    backend = os.environ.pop("MPLBACKEND", None)  # a notebook's may not be there for its child processes
+    try:
+        import matplotlib.style  # imported only here: it takes a second
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    with matplotlib.style.context("default"):
+        yield
+
+
+@default_style()
 def image_grid(
     x: Float[Tensor, "r k ch h w"], labels: Latents, title: str = "", scale: int = 2
 ) -> UInt8[np.ndarray, "height width 3"]:
@@ -502,14 +518,9 @@ def save_gif(
 
 
 def _save(path: Path, picture: np.ndarray, **kind: Any) -> Path:
-    beside = path.with_name(path.name + ".partial")  # renamed when whole: a picture is never half written
-    try:
-        iio.imwrite(beside, picture, plugin="pillow", extension=path.suffix, **kind)
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise UserError(f"--out-dir: cannot write {path}: {error}") from error
+    # Encoded in memory: the encoder need not know what a disk can do.
+    content = iio.imwrite("<bytes>", picture, plugin="pillow", extension=path.suffix, **kind)
+    write_atomically(path, lambda file: file.write(content))
     return path
 
 
@@ -526,13 +537,24 @@ def there_and_back(n_frames: int = N_GIF_FRAMES, phase: float = 0.0) -> list[flo
 def training_gif(grids: Sequence[Path], path: Path) -> Path | None:
     """Writes a GIF of sample grids over training, in the order given; None if not one of them can be read.
 
-    A damaged grid, or one of another size than the last, is left out.
+    A damaged grid is left out. Smaller ones, as of before a title grew by a digit, get a white margin.
     """
     frames = []
     for grid in grids:
         with contextlib.suppress(OSError, SyntaxError):  # what Pillow raises for a damaged PNG
             frames.append(iio.imread(grid, plugin="pillow"))
-    frames = [frame for frame in frames if frame.shape == frames[-1].shape]
+    if not frames:
+        return None
+    height, width = (max(frame.shape[i] for frame in frames) for i in (0, 1))
+    frames = [_on_canvas(frame, height, width) for frame in frames]
     if len(frames) < 2:  # Pillow takes a list of times for several frames alone
-        return save_gif(frames, path) if frames else None
+        return save_gif(frames, path)
     return save_gif(frames, path, [300] * (len(frames) - 1) + [1500])
+
+
+def _on_canvas(frame: UInt8[np.ndarray, "h w 3"], height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns a picture in the middle of a white canvas."""
+    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+    top, left = (height - frame.shape[0]) // 2, (width - frame.shape[1]) // 2
+    canvas[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
+    return canvas
