@@ -24,8 +24,9 @@ from infogan.evaluation.sampling import draw_samples, q_outputs
 from infogan.evaluation.subject import CATEGORICAL, CONTINUOUS, DIGITS, INCEPTION, Subject, count_classes
 from infogan.losses import mutual_information_lower_bound
 from infogan.models import Discriminator
+from infogan.system.console import forgiving_console
 from infogan.system.errors import UserError
-from infogan.system.runtime import resolve_device
+from infogan.system.runtime import kept_global_state, resolve_device
 from infogan.training.checkpoint import find_checkpoint, load_nets
 from infogan.training.environment import environment, read_sessions
 from infogan.training.run import Run
@@ -33,6 +34,8 @@ from infogan.training.run import Run
 N_QUICK_IMAGES = 2000  # test images, and as many samples, of an evaluation while training
 
 
+@forgiving_console()
+@kept_global_state()
 def evaluate(
     run: str | Path,
     data_dir: str | Path | None = None,
