@@ -12,6 +12,7 @@ DATASETS: dict[str, str | Callable[[Any], Any]] = {
     "mnist5k": "infogan.data.mnist5k:load_mnist5k",
     "fashion": "infogan.data.idx:load_fashion",
 }
+WHAT_AUTO_MAY_BE = ("mnist", "mnist5k")
 
 
 def is_image_file(dataset: str) -> bool:
