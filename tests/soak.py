@@ -91,8 +91,12 @@ def on_full_disk(work: Callable[[], object], n_bytes: int) -> Callable[[], objec
     """Returns work during which the system takes no more than some bytes into any file."""
 
     def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
-        work()
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+        try:
+            work()
+        finally:  # the log may be longer than that
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limited
 
