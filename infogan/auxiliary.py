@@ -13,10 +13,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import imageio.v3 as iio
 import numpy as np
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from infogan.config.spec import Categorical, LatentSpec
 from infogan.latents import quantile, sample_codes, sample_noise, sample_prior, traversal_values, with_code
 from infogan.system.errors import UserError
+from infogan.system.files import write_atomically
 from infogan.system.runtime import evaluating
 
 MAX_CATEGORIES_SHOWN = 20
@@ -536,6 +538,20 @@ def to_uint8(x: Float[Tensor, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     return (x.clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8).numpy()
 
 
+@contextlib.contextmanager
+def default_style() -> Iterator[None]:
+    """Has matplotlib draw by its default settings, whatever the user's are (no TeX, no notebook). Also a decorator."""
+    backend = os.environ.pop("MPLBACKEND", None)  # a notebook's may not be there for its child processes
+    try:
+        import matplotlib.style  # imported only here: it takes a second
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    with matplotlib.style.context("default"):
+        yield
+
+
+@default_style()
 def image_grid(
     x: Float[Tensor, "r k ch h w"], labels: Latents, title: str = "", scale: int | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
@@ -658,18 +674,11 @@ def save_gif(
     images = (Image.fromarray(frame // 8 * 8) for frame in frames)
     first = next(images)
     how = {"save_all": True, "append_images": images, "duration": frame_ms, "loop": 0}
-    return _save(path, lambda beside: first.save(beside, "GIF", **how))
+    return _save(path, lambda file: first.save(file, "GIF", **how))
 
 
-def _save(path: Path, write: Callable[[Path], object]) -> Path:
-    beside = path.with_name(path.name + ".partial")  # renamed when whole: a picture is never half written
-    try:
-        write(beside)
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise UserError(f"--out-dir: cannot write {path}: {error}") from error
+def _save(path: Path, write: Callable[[BinaryIO], object]) -> Path:
+    write_atomically(path, write)
     return path
 
 
@@ -686,15 +695,24 @@ def there_and_back(n_frames: int = N_GIF_FRAMES, phase: float = 0.0) -> list[flo
 def training_gif(grids: Sequence[Path], path: Path) -> Path | None:
     """Writes a GIF of sample grids over training, in the order given; None if not one of them can be read.
 
-    A damaged grid, or one of another size than the last, is left out.
+    A damaged grid is left out. Smaller ones, as of before a title grew by a digit, get a white margin.
     """
     shapes = {}
     for grid in grids:
         with contextlib.suppress(OSError, SyntaxError):  # what Pillow raises for a damaged PNG
             shapes[grid] = iio.imread(grid, plugin="pillow").shape
-    readable = [grid for grid, shape in shapes.items() if shape == [*shapes.values()][-1]]
-    if not readable:
+    if not shapes:
         return None
+    height, width = (max(shape[i] for shape in shapes.values()) for i in (0, 1))
+    frames = (_on_canvas(iio.imread(grid, plugin="pillow"), height, width) for grid in shapes)
     # Pillow takes a list of times for several frames alone.
-    frame_ms = [300] * (len(readable) - 1) + [1500] if len(readable) > 1 else GIF_FRAME_MS
-    return save_gif((iio.imread(grid, plugin="pillow") for grid in readable), path, frame_ms)
+    frame_ms = [300] * (len(shapes) - 1) + [1500] if len(shapes) > 1 else GIF_FRAME_MS
+    return save_gif(frames, path, frame_ms)
+
+
+def _on_canvas(frame: UInt8[np.ndarray, "h w 3"], height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns a picture in the middle of a white canvas."""
+    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+    top, left = (height - frame.shape[0]) // 2, (width - frame.shape[1]) // 2
+    canvas[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
+    return canvas

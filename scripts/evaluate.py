@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works
 
 from infogan.config.command_line import CHECKPOINT_HELP, FOLDER, check_new_file, check_range, make_parser
 from infogan.config.options import MAX_SEED
-from infogan.system.errors import UserError, run_script
+from infogan.system.errors import UserError, as_warning, run_script
 
 LEAST_SAMPLES, MOST_SAMPLES = 100, 1_000_000
 
@@ -78,9 +78,10 @@ def evaluate(flags: argparse.Namespace) -> None:
     )
     save_evaluation(evaluation, path)  # first: nothing that follows can lose it
     print(describe_evaluation(evaluation), end="\n\n")
-    pictures = Run.for_pictures(checkpoint, evaluation["run"], flags.out_dir).make_samples_folder()
-    for picture in draw_evaluation(evaluation, pictures):
-        print(picture)
+    with as_warning("confusion.png or factors.png"):
+        pictures = Run.for_pictures(checkpoint, evaluation["run"], flags.out_dir).make_samples_folder()
+        for picture in draw_evaluation(evaluation, pictures):
+            print(picture)
     print(path)
 
 
@@ -91,10 +92,10 @@ def report(flags: argparse.Namespace) -> None:
 
     evaluations = [read_evaluation(run, "--report") for run in flags.report]
     tables, notes = report_tables(evaluations, flags.bar), report_notes(evaluations)
-    print("\n\n".join([*(table.plain() for table in tables), *notes]))
     if flags.markdown is not None:
         content = "\n\n".join([*(table.markdown() for table in tables), *notes]) + "\n"
         write_atomically(flags.markdown, lambda file: file.write(content.encode()), "--markdown")
+    print("\n\n".join([*(table.plain() for table in tables), *notes]))
 
 
 def main() -> None:

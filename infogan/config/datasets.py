@@ -25,6 +25,7 @@ DATASETS: dict[str, str | Callable[[Any], Any]] = {
     "dsprites": "infogan.data.dsprites:load_dsprites",
     "glyphs": "infogan.data.glyphs:load_glyphs",
 }
+WHAT_AUTO_MAY_BE = ("mnist", "mnist5k")
 # Those that the frozen digit classifier can read.
 DIGITS = frozenset({"auto", "mnist", "mnist5k"})
 PICTURE_SETS = frozenset({"celeba", "faces", "chairs"})  # their loaders take the images' form too: they decode

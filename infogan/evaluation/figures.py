@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from infogan.auxiliary import category_labels, in_order_of_digits, new_figure, render, save_png
+from infogan.auxiliary import category_labels, default_style, in_order_of_digits, new_figure, render, save_png
 from infogan.evaluation.tables import MODELS
 
 
@@ -39,6 +39,7 @@ def draw_evaluation(evaluation: dict[str, Any], folder: Path) -> list[Path]:
     return paths
 
 
+@default_style()
 def confusion_figure(
     clusterings: dict[str, dict[str, Any]], title: str, class_names: Sequence[str] = ()
 ) -> UInt8[np.ndarray, "height width 3"]:
@@ -72,6 +73,7 @@ def confusion_figure(
     return render(figure)
 
 
+@default_style()
 def factors_figure(
     panels: dict[str, dict[str, list[float | None]]], attributes: Sequence[str], title: str
 ) -> UInt8[np.ndarray, "height width 3"]:

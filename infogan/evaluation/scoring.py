@@ -34,8 +34,9 @@ from infogan.evaluation.subject import (
 )
 from infogan.losses import mutual_information_lower_bound
 from infogan.models import Discriminator
+from infogan.system.console import forgiving_console
 from infogan.system.paths import given_folder
-from infogan.system.runtime import resolve_device
+from infogan.system.runtime import kept_global_state, resolve_device
 from infogan.training.checkpoint import find_checkpoint, load_nets
 from infogan.training.environment import environment, read_sessions
 from infogan.training.run import Run
@@ -45,6 +46,8 @@ MOST_TRAINING_IMAGES = 10_000  # that are scored where no others are there
 N_QUICK_IMAGES = 2000  # test images, and as many samples, of an evaluation while training
 
 
+@forgiving_console()
+@kept_global_state()
 def evaluate(
     run: str | Path,
     data_dir: str | Path | None = None,
