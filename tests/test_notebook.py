@@ -3,7 +3,6 @@
 import ast
 import json
 
-import pytest
 from conftest import ROOT
 from PIL import Image
 
@@ -37,4 +36,4 @@ def test_every_cell_of_the_notebook_runs_and_shows_what_it_makes(tmp_path, monke
     pictures = [value for value in shown if isinstance(value, Image.Image)]
     assert len(pictures) == 4 and all(picture.width > 100 for picture in pictures)
     scores = next(value for value in shown if isinstance(value, dict))
-    assert scores["eval_mi_c1"] <= pytest.approx(2.303, abs=1e-3)
+    assert 0 <= scores["eval_accuracy_c1"] <= 1 and scores["eval_mi_c1"] < 2.31
