@@ -125,6 +125,9 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+N_NUMPY_KEYS = 624  # of the Mersenne Twister
+
+
 def rng_state() -> dict[str, Any]:
     """Returns the state of every global generator, as tensors and plain values."""
     version, python_keys, python_gauss = random.getstate()
@@ -139,10 +142,17 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Sets every global generator to a state that `rng_state` gave; CUDA's, where as many devices are here."""
+    """Sets every global generator to a state that `rng_state` gave; CUDA's, where as many devices are here.
+
+    Raises:
+        ValueError: The state is not whole.
+    """
     version, python_keys, python_gauss = state["python"]
-    random.setstate((version, tuple(python_keys), python_gauss))
     kind, numpy_keys, *rest = state["numpy"]
+    # Before they are copied: what is no such state may claim to have any length.
+    if not isinstance(python_keys, list) or numpy_keys.shape != (N_NUMPY_KEYS,):
+        raise ValueError(f"expected random states of Python and NumPy, the latter of {N_NUMPY_KEYS} words")
+    random.setstate((version, tuple(python_keys), python_gauss))
     np.random.set_state((kind, numpy_keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():

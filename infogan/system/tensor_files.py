@@ -61,12 +61,28 @@ def read_tensors(path: str | Path, argument: str) -> Any:
             _check_seal(file)
             _check_archive(file)
             file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True)
+            state = torch.load(file, map_location="cpu", weights_only=True)
+            _check_extent(state)
+            return state
         except OSError as error:
             raise UserError(f"{argument}: cannot read {path}: {error.strerror or error}") from error
         # Where bytes make no sense, zipfile, torch and pickle raise whatever they come upon.
         except Exception as error:
             raise ValueError(one_line(error)) from error
+
+
+def _check_extent(value: Any) -> None:
+    """Checks that no tensor claims more numbers than the file holds of it: a copy would take the memory for all.
+
+    Raises:
+        ValueError: One does.
+    """
+    if isinstance(value, torch.Tensor):
+        if value.nbytes > value.untyped_storage().nbytes():
+            raise ValueError(f"a tensor claims {value.nbytes:,} bytes, and has {value.untyped_storage().nbytes():,}")
+    elif isinstance(value, dict | list | tuple):
+        for held in value.values() if isinstance(value, dict) else value:
+            _check_extent(held)
 
 
 def _check_seal(file: BinaryIO) -> None:
