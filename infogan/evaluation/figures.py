@@ -88,6 +88,7 @@ def factors_figure(
     return _heat_maps(titled, attributes, "RdBu_r", (-1, 1))
 
 
+@default_style()
 def factor_matrix_figure(disentanglement: dict[str, Any], title: str) -> UInt8[np.ndarray, "height width 3"]:
     """Returns heat maps of codes (rows) against known factors (columns): what a code knows, and what it serves for.
 

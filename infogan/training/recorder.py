@@ -293,6 +293,7 @@ class RunRecorder(Recorder):
         else:
             print(f"trained to step {step} ({step * self.config.batch_size} images) in {seconds:.0f} s of steps")
         print(f"pictures: {self.run.samples}\ncurves:   {self.run.track_loss}\nrun:      {self.run.folder}")
+        print(f"explore:  python scripts/explore.py --checkpoint {shlex.quote(str(self.run.folder))}")
 
 
 def _is_evaluation(row: dict[str, float]) -> bool:
