@@ -220,6 +220,8 @@ class FlattenChannelsLast(nn.Module):
 
 def initialise(module: nn.Module) -> None:
     """N(0, 0.02) weights, N(1, 0.02) BatchNorm gains and zero biases, as in the authors' code."""
+    if getattr(getattr(module, "weight", None), "is_meta", False):
+        return  # a shape alone; to draw for it makes torch load its compiler, which takes seconds
     if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -17,11 +17,6 @@ from functools import cached_property, partial
 import numpy as np
 import scipy.stats
 from jaxtyping import Float, Int, Integer
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import mutual_info_score
-from sklearn.svm import LinearSVC
 
 from infogan.system.errors import UserError
 
@@ -259,6 +254,9 @@ def _shared_out(n: int, n_factors: int, rng: np.random.Generator) -> Int[np.ndar
 def _classifier_accuracy(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> float:
     if len(np.unique(train[1])) == 1:  # a single factor is told without a classifier
         return 1.0
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the protocols stop it after 100 iterations
         classifier = LogisticRegression(random_state=0).fit(*train)
@@ -275,6 +273,8 @@ def normalised_mutual_information(
 
     The range of a code is cut into 20 equally wide bins, so that a factor with more values has less than 1 with itself.
     """
+    from sklearn.metrics import mutual_info_score
+
     binned = np.stack([np.digitize(code, np.histogram_bin_edges(code, N_MIG_BINS)[:-1]) for code in codes.T])
     information = [[mutual_info_score(factor, code) for factor in factors.T] for code in binned]
     entropies = [mutual_info_score(factor, factor) for factor in factors.T]
@@ -339,6 +339,9 @@ def sap_of_ordered(given: CodesAndFactors) -> float:
 
 
 def _svm_accuracy(code: np.ndarray, factor: np.ndarray, test_code: np.ndarray, test_factor: np.ndarray) -> float:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         svm = LinearSVC(C=0.01, class_weight="balanced", random_state=0).fit(code[:, None], factor)
@@ -357,6 +360,8 @@ def boosted_importances(given: CodesAndFactors, n_train: int = 10_000) -> Float[
 
     Source: the settings of disentanglement_lib.
     """
+    from sklearn.ensemble import GradientBoostingClassifier
+
     train = given.first(n_train)
     trees = [GradientBoostingClassifier(random_state=0).fit(train.codes, factor) for factor in train.factors.T]
     return np.stack([of_factor.feature_importances_ for of_factor in trees], axis=1)
@@ -369,6 +374,8 @@ def forest_importances(given: CodesAndFactors) -> Float[np.ndarray, "j f"]:
 
     Source: Jeon et al. 2021 (IB-GAN) and Lin et al. 2020 (InfoGAN-CR), the authors' code.
     """
+    from sklearn.ensemble import RandomForestRegressor
+
     depths = [FOREST_DEPTHS.get(name, OTHER_FOREST_DEPTH) for name in given.names]
     forests = [
         RandomForestRegressor(10, max_depth=depth, random_state=0).fit(given.codes, factor)
