@@ -34,7 +34,7 @@ UNIX = pytest.mark.skipif(sys.platform == "win32", reason="a matter of Unix")
 def few_digits(digits, monkeypatch, one_picture):
     few = dataclasses.replace(digits, images=digits.images[:60], labels=digits.labels[:60])
     monkeypatch.setattr(
-        loop, "load_dataset", lambda name, data_dir: few if name == "mnist5k" else load_dataset(name, "")
+        loop, "load_dataset", lambda name, *rest: few if name == "mnist5k" else load_dataset(name, *rest)
     )
     return few
 
@@ -50,7 +50,7 @@ def whole(digits, tmp_path_factory):
     """A run that nothing happened to."""
     few = dataclasses.replace(digits, images=digits.images[:60], labels=digits.labels[:60])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "load_dataset", lambda name, data_dir: few)
+        patch.setattr(loop, "load_dataset", lambda *given: few)
         patch.setattr("infogan.training.recorder.loss_figures", lambda *_: {})
         patch.setattr(auxiliary, "GALLERY", {})
         return train(small_config(name="whole", **LIFE), tmp_path_factory.mktemp("whole"))

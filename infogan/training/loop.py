@@ -135,13 +135,13 @@ def _resume(
     # Of several machines, only that of rank 0 needs to have the run's folder.
     run, config = distributed.from_first(lambda: resumed(folder, changes, out_dir))
     with _locked(run):
-        state = distributed.from_first(lambda: _newest_state(run, config))
+        path, state = distributed.from_first(lambda: _newest_state(run, config)) or (None, None)
         dataset = _load_on_all_ranks(config)
         config = _resolved(config, dataset, epochs)
         _check_monitor(config, monitor)
         trainer, log = Trainer(config, dataset.images), MeanLog()
-        if state is not None:
-            _restore(trainer, log, dataset, state)
+        if path is not None and state is not None:
+            _restore(trainer, log, dataset, state, path)
         if config.steps < trainer.step:
             flag, given = ("--steps", config.steps) if epochs is None else ("--epochs", epochs)
             raise UserError(f"{flag}: expected to reach at least step {trainer.step}, where the run is, got {given}")
@@ -159,18 +159,19 @@ def _resume(
         return run
 
 
-def _newest_state(run: Run, config: TrainConfig) -> dict[str, Any] | None:
-    """Returns what a run's newest checkpoint holds; None if the run was killed before its first.
+def _newest_state(run: Run, config: TrainConfig) -> tuple[Path, dict[str, Any]] | None:
+    """Returns a run's newest checkpoint and what it holds; None if the run was killed before its first.
 
     Raises:
         UserError: The checkpoint cannot be used, or there is none though the run has trained.
     """
     if not run.has_checkpoints() and not run.read_metrics():
         return None
-    return load_resumable(run.latest_checkpoint(), config)
+    path = run.latest_checkpoint()
+    return path, load_resumable(path, config)
 
 
-def _restore(trainer: Trainer, log: MeanLog, dataset: ImageDataset, state: dict[str, Any]) -> None:
+def _restore(trainer: Trainer, log: MeanLog, dataset: ImageDataset, state: dict[str, Any], path: Path) -> None:
     """Brings a trainer and its log to where a checkpoint is.
 
     Raises:
@@ -180,9 +181,9 @@ def _restore(trainer: Trainer, log: MeanLog, dataset: ImageDataset, state: dict[
         trainer.load_state_dict(state)
         log.load_state_dict(state["log"], trainer.device)
     except UserError as error:
-        raise UserError(f"--resume: {error}") from None
+        raise UserError(f"--resume: {path}: {error}") from None
     except MALFORMED as error:
-        raise UserError(f"--resume: the checkpoint is not of this run: {one_line(error)}") from error
+        raise UserError(f"--resume: {path} is not a checkpoint of this run: {one_line(error)}") from error
     digest = dataset.digest()
     if (saved := state.get("images_sha256", digest)) != digest:  # earlier checkpoints have none
         raise UserError(

@@ -157,7 +157,8 @@ window.onhashchange = () => {
 };
 
 function modelInAddress() {
-  return models.find(({ name }) => location.hash.startsWith(`#model=${encodeURIComponent(name)}&`));
+  const wanted = /^#model=([^&]*)/.exec(location.hash)?.[1];
+  return models.find(({ name }) => encodeURIComponent(name) === wanted);
 }
 
 window.onload = () => {
