@@ -14,6 +14,7 @@ import random
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -45,10 +46,11 @@ def prepare() -> None:
     """Has every run train on few digits, draw little, and use one thread, so that it can be forked."""
     torch.set_num_threads(1)
     tqdm.monitor_interval = 0
+    tqdm.set_lock(threading.RLock())  # forks share the usual one, and a killed one would never release it
     digits = load_dataset("mnist5k", "unused")
     few = dataclasses.replace(digits, images=digits.images[:90], labels=digits.labels[:90])
     few = dataclasses.replace(few, test_images=digits.test_images[:50], test_labels=digits.test_labels[:50])
-    loop.load_dataset = lambda name, data_dir: few
+    loop.load_dataset = lambda *given: few
     sweeps = auxiliary.GALLERY["sweeps"]
     auxiliary.GALLERY.clear()
     auxiliary.GALLERY["sweep"] = lambda spec, options: sweeps(spec, dataclasses.replace(options, factors=[1]))

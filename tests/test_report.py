@@ -286,7 +286,7 @@ class TestEvaluation:
         asked = []
 
         def load(name, data_dir, form):
-            asked.append((name, data_dir))
+            asked.append((name, str(data_dir)))
             raise UserError("that is all")
 
         monkeypatch.setattr(scoring, "load_scored_dataset", load)
