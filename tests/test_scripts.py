@@ -146,7 +146,7 @@ def test_a_damaged_data_file_is_one_line(script, tmp_path):
     for name in idx._IDX_FILES["mnist"][1]:
         (tmp_path / name).write_bytes(b"not MNIST")
     line = only_line(script("train.py", "--data-dir", tmp_path, "--out-dir", tmp_path))
-    assert "train-images-idx3-ubyte is truncated, altered or of another data set" in line
+    assert "-images-idx3-ubyte is truncated, altered or of another data set" in line
 
 
 def test_a_damaged_checkpoint_is_not_resumed_from(script, trained, tmp_path):
