@@ -17,7 +17,7 @@ from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The tests run in as many processes as there are cores: threads, and those of child processes, would wait for each other.
+# The tests run in as many processes as there are cores; more threads, their children's too, would wait for each other.
 torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 
 # Before any of them is imported. Not `config`: it has to refuse wrong types by itself.
