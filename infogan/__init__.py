@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from infogan.config.spec import Categorical, Gaussian, LatentSpec, Uniform
     from infogan.config.train_config import TrainConfig
     from infogan.data.datasets import ImageDataset, load_dataset
+    from infogan.evaluation.disentanglement import disentanglement
     from infogan.evaluation.scoring import evaluate
+    from infogan.inversion.invert import Inversion, invert
     from infogan.latents import posterior_categories, posterior_means, sample_prior, with_code
     from infogan.losses import discriminator_loss, generator_loss, mutual_information_lower_bound
     from infogan.models import Discriminator, Generator, build
@@ -30,9 +32,12 @@ _MODULE_OF = {
     "train": "api",
     "resume": "api",
     "evaluate": "evaluation.scoring",
+    "disentanglement": "evaluation.disentanglement",
     "Trainer": "training.trainer",
     "load_nets": "training.checkpoint",
     "TrainedNets": "training.checkpoint",
+    "invert": "inversion.invert",
+    "Inversion": "inversion.invert",
     "ImageDataset": "data.datasets",
     "load_dataset": "data.datasets",
     "Generator": "models",

@@ -11,21 +11,25 @@ Axes: r rows, k columns, n = r·k images, row by row; ch h w image.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import imageio.v3 as iio
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor, nn
 
 from infogan.config.spec import Categorical, LatentSpec
 from infogan.latents import quantile, sample_codes, sample_noise, sample_prior, traversal_values, with_code
 from infogan.system.errors import UserError
+from infogan.system.files import write_atomically
 from infogan.system.runtime import evaluating
 
 MAX_CATEGORIES_SHOWN = 20
@@ -34,8 +38,14 @@ N_GIF_FRAMES = 36
 GIF_FRAME_MS = 70
 DPI = 100
 CHARACTER_PX = 8  # of the title, on average
-CategoryPath = Literal["hold", "switch"]
+MAX_GRID_PX = 2000  # of a side; larger images are shown in fewer rows and columns
+ENLARGED_BELOW_PX = 64  # smaller images are shown at twice their size
+GAP_PX = 2  # between images
+MAX_BATCH_PX = 128 * 64 * 64  # that G draws at once: at a width of 32, a few hundred MB
+CategoryPath = Literal["hold", "switch", "blend"]
 NoisePath = Literal["linear", "spherical"]
+# An interpolation that jumps midway shows nothing on the way; what leaves the prior for it is said in the title.
+DEFAULT_CATEGORY_PATH: CategoryPath = "blend"
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,8 @@ class Latents:
         column_title: What the columns are.
         row_code: Position of the categorical code whose values, from 0, go down the rows; None for other rows.
         column_code: Likewise along the columns.
+        before: Images to show at the left of the rows, one for each row, by the label of their column.
+        after: Likewise at the right.
     """
 
     z: Float[Tensor, "n z"]
@@ -61,6 +73,31 @@ class Latents:
     column_title: str = ""
     row_code: int | None = None
     column_code: int | None = None
+    before: Mapping[str, Float[Tensor, "r ch h w"]] = field(default_factory=dict)
+    after: Mapping[str, Float[Tensor, "r ch h w"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Latents to draw pictures of, in place of drawn ones, with the images that they belong to.
+
+    Attributes:
+        names: Of the images.
+        images: The images themselves, in [-1, 1].
+        reconstructions: What G draws from the latents.
+        z: Noise of each image.
+        c: Codes of each image.
+    """
+
+    names: Sequence[str]
+    images: Float[Tensor, "n ch h w"]
+    reconstructions: Float[Tensor, "n ch h w"]
+    z: Float[Tensor, "n z"]
+    c: Float[Tensor, "n c"]
+
+    def beside(self, rows: Sequence[int]) -> dict[str, Float[Tensor, "r ch h w"]]:
+        """Returns the images in the given rows, and their reconstructions, as `Latents.before` takes them."""
+        return {"image": self.images[rows], "G(z, c)": self.reconstructions[rows]}
 
 
 # Latents
@@ -119,30 +156,37 @@ def sample_latents(spec: LatentSpec, n_columns: int = 10, seed: int = 0) -> Late
     return Latents(z, c, rows, columns, _describe(spec, first), "one noise per column", row_code=first)
 
 
-def sweep_latents(spec: LatentSpec, position: int, n_columns: int = 11, seed: int = 0) -> Latents:
+def sweep_latents(
+    spec: LatentSpec, position: int, n_columns: int = 11, seed: int = 0, given: Given | None = None
+) -> Latents:
     """Returns the latents of a sweep of one code: its values along the columns, the same noise along a row.
 
-    Rows are the values of the first other category. Without one, each row has noise and codes of its own.
+    Rows are the given images, or the values of the first other category. Without either, each row has noise and codes
+    of its own.
 
     Args:
         spec: The latents.
         position: Which code, counted from 0.
         n_columns: Values of a continuous code; of a category all are shown, `MAX_CATEGORIES_SHOWN` at most.
         seed: Of the noise and of the codes that are not swept.
+        given: Images whose latents are the rows.
     """
     values = _shown_values(spec, position, n_columns)
-    z, c, rows, row_title, row_code = _row_latents(spec, (position,), seed)
+    z, c, rows, row_title, row_code = _row_latents(spec, (position,), seed, given)
     z, c = z.repeat_interleave(len(values), dim=0), c.repeat_interleave(len(values), dim=0)
     c = with_code(spec, c, position, values.repeat(len(rows)))
     columns = _value_labels(spec, position, values)
-    column_title = f"{_describe(spec, position)}; one noise per row"
-    return Latents(z, c, rows, columns, row_title, column_title, row_code, _if_categorical(spec, position))
+    column_title = f"{_describe(spec, position)}; {'all else as in the image' if given else 'one noise per row'}"
+    column_code, before = _if_categorical(spec, position), given.beside(range(len(rows))) if given else {}
+    return Latents(z, c, rows, columns, row_title, column_title, row_code, column_code, before)
 
 
-def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed: int = 0) -> Latents:
+def two_code_latents(
+    spec: LatentSpec, down: int, along: int, n: int = 11, seed: int = 0, given: Given | None = None
+) -> Latents:
     """Returns the latents of a grid in which one code varies down the rows and another along the columns.
 
-    All images share one noise and one draw of the other codes.
+    All images share one noise and one draw of the other codes: those of the first of the given images, if any.
 
     Raises:
         UserError: The two codes are one.
@@ -151,7 +195,7 @@ def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed:
         raise UserError(f"expected two different codes, got {spec.names[down]} twice")
     row_values, column_values = _shown_values(spec, down, n), _shown_values(spec, along, n)
     n_rows, n_columns = len(row_values), len(column_values)
-    z, c = sample_prior(spec, 1, torch.Generator().manual_seed(seed))
+    z, c = (given.z[:1], given.c[:1]) if given else sample_prior(spec, 1, torch.Generator().manual_seed(seed))
     z, c = z.repeat(n_rows * n_columns, 1), c.repeat(n_rows * n_columns, 1)
     c = with_code(spec, c, down, row_values.repeat_interleave(n_columns))
     c = with_code(spec, c, along, column_values.repeat(n_rows))
@@ -161,33 +205,41 @@ def two_code_latents(spec: LatentSpec, down: int, along: int, n: int = 11, seed:
         _value_labels(spec, down, row_values),
         _value_labels(spec, along, column_values),
         _describe(spec, down),
-        f"{_describe(spec, along)}; one noise for all",
+        f"{_describe(spec, along)}; {'all else as in the image' if given else 'one noise for all'}",
         _if_categorical(spec, down),
         _if_categorical(spec, along),
+        given.beside([0] * n_rows) if given else {},
     )
 
 
-def moving_latents(spec: LatentSpec, fractions: dict[int, float], n_columns: int = 6, seed: int = 0) -> Latents:
+def moving_latents(
+    spec: LatentSpec, fractions: dict[int, float], n_columns: int = 6, seed: int = 0, given: Given | None = None
+) -> Latents:
     """Returns the latents of one frame of a GIF: some codes at given places, all else as in every frame.
 
-    Rows are the values of the first category that does not move, columns are noises.
+    Rows are the values of the first category that does not move, columns are noises; or a row is a given image.
 
     Args:
         spec: The latents.
         fractions: The place in [0, 1] of its traversal for each code that moves, by position.
         n_columns: Noises.
         seed: Of the noise and of the other codes.
+        given: Images whose latents are the rows, in one column.
     """
-    z, c, rows, row_title, row_code = _row_latents(spec, tuple(fractions), seed)
-    # Each image has a noise of its own; down the rows of a category the same ones come again, to be compared.
-    n_noises = n_columns * len(rows) if row_code is None else n_columns
-    z = sample_noise(spec, n_noises, torch.Generator().manual_seed(seed)).repeat(len(rows) * n_columns // n_noises, 1)
-    c = c.repeat_interleave(n_columns, dim=0)
+    z, c, rows, row_title, row_code = _row_latents(spec, tuple(fractions), seed, given)
+    if given:
+        n_columns = 1
+    else:
+        # Each image has a noise of its own; down the rows of a category the same ones come again, to be compared.
+        n_noises = n_columns * len(rows) if row_code is None else n_columns
+        z = sample_noise(spec, n_noises, torch.Generator().manual_seed(seed))
+        z, c = z.repeat(len(rows) * n_columns // n_noises, 1), c.repeat_interleave(n_columns, dim=0)
     values = {i: quantile(spec.codes[i], torch.tensor([u])) for i, u in fractions.items()}
     for i, value in values.items():
         c = with_code(spec, c, i, value.expand(len(c)))
     shown = ", ".join(f"{spec.names[i]} = {_value_labels(spec, i, value)[0]}" for i, value in values.items())
-    return Latents(z, c, rows, [""] * n_columns, row_title, shown, row_code)
+    before = given.beside(range(len(rows))) if given else {}
+    return Latents(z, c, rows, [""] * n_columns, row_title, shown, row_code, before=before)
 
 
 def interpolate_latents(
@@ -196,12 +248,13 @@ def interpolate_latents(
     end: tuple[Float[Tensor, "r z"], Float[Tensor, "r c"]],
     t: Float[Tensor, " k"],
     noise_path: NoisePath = "spherical",
-    category_path: CategoryPath = "switch",
+    category_path: CategoryPath = DEFAULT_CATEGORY_PATH,
 ) -> Latents:
     """Returns the latents on the way from `start` (t = 0) to `end` (t = 1), one row for each pair.
 
-    The noise follows a line, or the arc of `slerp`; continuous codes follow a line. There is nothing between
-    two categories: each is held at the start's value, or switches to the end's midway.
+    The noise follows a line, or the arc of `slerp`; continuous codes follow a line. The prior has nothing between two
+    categories: each is held at the start's value, or switches to the end's midway, or leaves the prior and goes
+    linearly from one one-hot vector to the other.
 
     Args:
         spec: The latents.
@@ -209,19 +262,20 @@ def interpolate_latents(
         end: Z and c of each row's end.
         t: The places on the way, in [0, 1].
         noise_path: How the noise goes.
-        category_path: `hold` or `switch`.
+        category_path: `hold`, `switch` or `blend`.
     """
     (z0, c0), (z1, c1) = start, end
     mix = slerp if noise_path == "spherical" else _lerp
     t_each = t.repeat(len(z0))[:, None]
     z0, c0, z1, c1 = (x.repeat_interleave(len(t), dim=0) for x in (z0, c0, z1, c1))
     z, c = mix(z0, z1, t_each), _lerp(c0, c1, t_each)
-    switched = (t_each >= 0.5) & (category_path == "switch")
-    for i in spec.categorical:
-        columns = spec.c_slices[i]
-        c[:, columns] = torch.where(switched, c1[:, columns], c0[:, columns])
+    if category_path != "blend":
+        switched = (t_each >= 0.5) & (category_path == "switch")
+        for i in spec.categorical:
+            columns = spec.c_slices[i]
+            c[:, columns] = torch.where(switched, c1[:, columns], c0[:, columns])
     rows = [f"pair {i + 1}" for i in range(len(z0) // len(t))]
-    how = "held" if category_path == "hold" else "switched midway"
+    how = {"hold": "held", "switch": "switched midway", "blend": "blended (outside the prior)"}[category_path]
     title = f"t: noise {noise_path}, continuous codes linear" + (f", category {how}" if spec.categorical else "")
     return Latents(z, c, rows, [f"{value:.2f}" for value in t.tolist()], "", title)
 
@@ -247,9 +301,14 @@ def _lerp(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
 
 
 def _row_latents(
-    spec: LatentSpec, taken: tuple[int, ...], seed: int
+    spec: LatentSpec, taken: tuple[int, ...], seed: int, given: Given | None = None
 ) -> tuple[Float[Tensor, "r z"], Float[Tensor, "r c"], list[str], str, int | None]:
-    """Returns latents, labels, title and code of the rows: the first category that is not taken goes down them."""
+    """Returns latents, labels, title and code of the rows: the first category that is not taken goes down them.
+
+    Unless latents are given: these are the rows then.
+    """
+    if given:
+        return given.z, given.c, [*given.names], "", None
     rng = torch.Generator().manual_seed(seed)
     free = [i for i in spec.categorical if i not in taken]
     if not free:
@@ -311,14 +370,16 @@ class GalleryOptions:
         n_pairs: Pairs of latents to interpolate between.
         category_path: How a category goes from one to the other.
         seed: Of the latents that are drawn.
+        given: Images whose latents the pictures show instead, at least one.
     """
 
     factors: Sequence[int] | None = None
     grid: tuple[int, int] | None = None
     n_columns: int = 11
     n_pairs: int = 8
-    category_path: CategoryPath = "switch"
+    category_path: CategoryPath = DEFAULT_CATEGORY_PATH
     seed: int = 0
+    given: Given | None = None
 
 
 PicturesOf = Callable[[LatentSpec, GalleryOptions], Iterable[Picture]]
@@ -348,9 +409,10 @@ def sweep_pictures(spec: LatentSpec, options: GalleryOptions) -> Iterator[Pictur
         name, seed = spec.names[i], options.seed
 
         def frames(i: int = i, seed: int = seed) -> list[Latents]:
-            return [moving_latents(spec, {i: u}, seed=seed) for u in there_and_back()]
+            return [moving_latents(spec, {i: u}, seed=seed, given=options.given) for u in there_and_back()]
 
-        yield Picture(f"sweep_{name}", f"sweep of {name}", sweep_latents(spec, i, options.n_columns, seed), frames)
+        latents = sweep_latents(spec, i, options.n_columns, seed, options.given)
+        yield Picture(f"sweep_{name}", f"sweep of {name}", latents, frames)
 
 
 @register_picture("grid")
@@ -363,39 +425,108 @@ def grid_pictures(spec: LatentSpec, options: GalleryOptions) -> Iterator[Picture
 
     def frames() -> list[Latents]:
         circle = zip(there_and_back(), there_and_back(phase=0.25), strict=True)
-        return [moving_latents(spec, {down: u, along: v}, seed=options.seed) for u, v in circle]
+        return [moving_latents(spec, {down: u, along: v}, seed=options.seed, given=options.given) for u, v in circle]
 
-    latents = two_code_latents(spec, down, along, options.n_columns, options.seed)
+    latents = two_code_latents(spec, down, along, options.n_columns, options.seed, options.given)
     yield Picture(f"grid_{names[0]}_{names[1]}", f"{names[0]} and {names[1]}", latents, frames)
 
 
 @register_picture("interpolations")
 def interpolation_pictures(spec: LatentSpec, options: GalleryOptions) -> Iterator[Picture]:
     """Yields linear and spherical interpolations between pairs of latents; a frame of the GIF has all pairs."""
-    rng = torch.Generator().manual_seed(options.seed)
-    start, end = sample_prior(spec, options.n_pairs, rng), sample_prior(spec, options.n_pairs, rng)
-    held = "_held" if options.category_path == "hold" else ""
+    pairs = _pairs(spec, options)
+    suffix = "" if options.category_path == DEFAULT_CATEGORY_PATH else f"_{options.category_path}"
     noise_paths: tuple[NoisePath, ...] = ("linear", "spherical")
     for path in noise_paths:
 
-        def at(u: float, path: NoisePath = path) -> Latents:
-            latents = interpolate_latents(spec, start, end, torch.tensor([u]), path, options.category_path)
+        def frame(u: float, path: NoisePath = path) -> Latents:
+            latents = pairs.at(torch.tensor([u]), path, options.category_path)
+            if options.given:  # the images stand beside their rows
+                return replace(latents, columns=[f"t = {u:.2f}"])
             return replace(latents, rows=[f"t = {u:.2f}"], columns=latents.rows)
 
-        def frames(at: Callable[[float], Latents] = at) -> list[Latents]:
-            return [at(u) for u in there_and_back()]
+        def frames(frame: Callable[[float], Latents] = frame) -> list[Latents]:
+            return [frame(u) for u in there_and_back()]
 
-        t = torch.linspace(0, 1, options.n_columns)
-        latents = interpolate_latents(spec, start, end, t, path, options.category_path)
-        yield Picture(f"interpolation_{path}{held}", f"{path} interpolation", latents, frames)
+        latents = pairs.at(torch.linspace(0, 1, options.n_columns), path, options.category_path)
+        yield Picture(f"interpolation_{path}{suffix}", f"{path} interpolation", latents, frames)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The ends of interpolations, with the images that some of them belong to."""
+
+    spec: LatentSpec
+    start: tuple[Float[Tensor, "r z"], Float[Tensor, "r c"]]
+    end: tuple[Float[Tensor, "r z"], Float[Tensor, "r c"]]
+    names: Sequence[str] = ()
+    before: Mapping[str, Float[Tensor, "r ch h w"]] = field(default_factory=dict)
+    after: Mapping[str, Float[Tensor, "r ch h w"]] = field(default_factory=dict)
+
+    def at(self, t: Float[Tensor, " k"], noise_path: NoisePath, category_path: CategoryPath) -> Latents:
+        latents = interpolate_latents(self.spec, self.start, self.end, t, noise_path, category_path)
+        return replace(latents, rows=self.names or latents.rows, before=self.before, after=self.after)
+
+
+def _pairs(spec: LatentSpec, options: GalleryOptions) -> _Pairs:
+    """Returns pairs of drawn latents; or from each given image to the next, or from the only one to drawn latents."""
+    rng, n, given = torch.Generator().manual_seed(options.seed), options.n_pairs, options.given
+    start, end = sample_prior(spec, n, rng), sample_prior(spec, n, rng)
+    if given is None:
+        return _Pairs(spec, start, end)
+    if len(given.z) == 1:
+        start = given.z.repeat(n, 1), given.c.repeat(n, 1)
+        return _Pairs(spec, start, end, [*given.names] * n, given.beside([0] * n))
+    n = len(given.z) - 1
+    after = {"G(z, c)": given.reconstructions[1:], "image": given.images[1:]}
+    names = [f"{a} → {b}" for a, b in itertools.pairwise(given.names)]
+    ends = (given.z[:-1], given.c[:-1]), (given.z[1:], given.c[1:])
+    return _Pairs(spec, *ends, names, given.beside(range(n)), after)
 
 
 # Images
 
 
-def generate(generator: nn.Module, latents: Latents, batch_size: int = 256) -> Float[Tensor, "r k ch h w"]:
-    """Returns G's images of a grid of latents, on the CPU, in [-1, 1]. G's mode and buffers stay as they are."""
+def thinned(latents: Latents, height: int, width: int) -> Latents:
+    """Returns the latents of as much of a grid as fits `MAX_GRID_PX`: every row and column, or every second, third, ...
+
+    Args:
+        latents: Of the grid.
+        height: Of its images, in pixels.
+        width: Of its images, in pixels.
+    """
+    n_rows, n_columns = len(latents.rows), len(latents.columns)
+    scale = default_scale(height, width)
+    down, along = (-(-n * (side * scale + GAP_PX) // MAX_GRID_PX) for n, side in ((n_rows, height), (n_columns, width)))
+    z, c = (x.unflatten(0, (n_rows, n_columns))[::down, ::along].flatten(0, 1) for x in (latents.z, latents.c))
+    before, after = ({name: x[::down] for name, x in images.items()} for images in (latents.before, latents.after))
+    kept = {"rows": latents.rows[::down], "columns": latents.columns[::along], "before": before, "after": after}
+    return replace(latents, z=z, c=c, **kept)
+
+
+def default_scale(height: int, width: int) -> int:
+    """Returns how many screen pixels each side of an image's pixel gets."""
+    return 2 if max(height, width) < ENLARGED_BELOW_PX else 1
+
+
+def image_size(generator: nn.Module, latents: Latents) -> tuple[int, int]:
+    """Returns the height and width in pixels of G's images."""
     device = next(generator.parameters()).device
+    with evaluating(generator):
+        height, width = generator(latents.z[:1].to(device), latents.c[:1].to(device)).shape[2:]
+    return height, width
+
+
+def generate(generator: nn.Module, latents: Latents, batch_size: int | None = None) -> Float[Tensor, "r k ch h w"]:
+    """Returns G's images of a grid of latents, on the CPU, in [-1, 1]. G's mode and buffers stay as they are.
+
+    Args:
+        generator: G.
+        latents: Of the grid.
+        batch_size: Images that are drawn at once; None for as many as `MAX_BATCH_PX` allows, 256 at most.
+    """
+    device = next(generator.parameters()).device
+    batch_size = batch_size or max(1, min(256, MAX_BATCH_PX // math.prod(image_size(generator, latents))))
     with evaluating(generator):
         batches = zip(latents.z.split(batch_size), latents.c.split(batch_size), strict=True)
         x = torch.cat([generator(z.to(device), c.to(device)).cpu() for z, c in batches])
@@ -407,8 +538,22 @@ def to_uint8(x: Float[Tensor, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     return (x.clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8).numpy()
 
 
+@contextlib.contextmanager
+def default_style() -> Iterator[None]:
+    """Has matplotlib draw by its default settings, whatever the user's are (no TeX, no notebook). Also a decorator."""
+    backend = os.environ.pop("MPLBACKEND", None)  # a notebook's may not be there for its child processes
+    try:
+        import matplotlib.style  # imported only here: it takes a second
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    with matplotlib.style.context("default"):
+        yield
+
+
+@default_style()
 def image_grid(
-    x: Float[Tensor, "r k ch h w"], labels: Latents, title: str = "", scale: int = 2
+    x: Float[Tensor, "r k ch h w"], labels: Latents, title: str = "", scale: int | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Returns a grid of images as RGB, with a title, and a label at each row and column.
 
@@ -416,8 +561,9 @@ def image_grid(
         x: Images in [-1, 1] with 1 or 3 channels (of any other number, the first is shown).
         labels: Names the rows, the columns and both axes.
         title: Above the grid.
-        scale: Screen pixels for each image pixel, a whole number, so that pixels stay sharp.
+        scale: Screen pixels for each image pixel, a whole number, so that pixels stay sharp; None for `default_scale`.
     """
+    scale = scale or default_scale(*x.shape[-2:])
     canvas = _tile(x, scale)
     height, width = canvas.shape[:2]
     longest = max(map(len, labels.rows))
@@ -449,7 +595,22 @@ def image_grid(
     return render(figure)
 
 
-def _tile(x: Float[Tensor, "r k ch h w"], scale: int, gap: int = 2) -> UInt8[np.ndarray, "height width 3"]:
+def contact_sheet(images: UInt8[Tensor, "n ch h w"], n: int = 64) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns n of a data set's images, or as many as there are and fit `MAX_GRID_PX`, as one RGB picture.
+
+    They are taken at equal distances, so that images that are sorted by their class show every class.
+    """
+    n_fitting = (MAX_GRID_PX // (max(images.shape[-2:]) + GAP_PX)) ** 2
+    n = max(1, min(n, n_fitting, len(images)))
+    shown = images[torch.linspace(0, len(images) - 1, n).round().long()].float() / 127.5 - 1
+    n_columns = math.ceil(math.sqrt(len(shown)))
+    n_rows = -(-len(shown) // n_columns)
+    blank = shown.new_ones((n_rows * n_columns - len(shown), *shown.shape[1:]))
+    scale = default_scale(*shown.shape[-2:])
+    return _tile(torch.cat([shown, blank]).unflatten(0, (n_rows, n_columns)), scale)
+
+
+def _tile(x: Float[Tensor, "r k ch h w"], scale: int, gap: int = GAP_PX) -> UInt8[np.ndarray, "height width 3"]:
     pixels = to_uint8(x if x.shape[2] in (1, 3) else x[:, :, :1])
     pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3, *pixels.shape[3:]))
     pixels = pixels.repeat(scale, axis=3).repeat(scale, axis=4)
@@ -478,38 +639,46 @@ def render(figure: Any) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def draw(generator: nn.Module, latents: Latents, title: str) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns the labelled picture of a grid of latents."""
-    return image_grid(generate(generator, latents), latents, title)
+    """Returns the labelled picture of a grid of latents, with the images that are to stand beside it.
+
+    A grid that does not fit `MAX_GRID_PX` is thinned out.
+    """
+    latents = thinned(latents, *image_size(generator, latents))
+    x, before, after = generate(generator, latents), latents.before, latents.after
+    beside = [torch.stack([*images.values()], dim=1) for images in (before, after) if images]
+    x = torch.cat([*beside[: bool(before)], x, *beside[bool(before) :]], dim=1)
+    return image_grid(x, replace(latents, columns=[*before, *latents.columns, *after]), title)
+
+
+def picture_of(generator: nn.Module, latents: Latents, title: str = "") -> Image.Image:
+    """Returns the labelled picture of a grid of latents as a PIL image, which a notebook shows by itself."""
+    return Image.fromarray(draw(generator, latents, title))
 
 
 def save_png(picture: UInt8[np.ndarray, "height width 3"], path: Path) -> Path:
     """Writes an RGB picture and returns its path."""
-    return _save(path, picture)
+    return _save(path, lambda beside: Image.fromarray(picture).save(beside, "PNG"))
 
 
 def save_gif(
-    frames: Sequence[UInt8[np.ndarray, "height width 3"]], path: Path, frame_ms: int | list[int] = GIF_FRAME_MS
+    frames: Iterable[UInt8[np.ndarray, "height width 3"]], path: Path, frame_ms: int | list[int] = GIF_FRAME_MS
 ) -> Path:
     """Writes RGB frames of one size as a GIF that loops for ever, and returns its path.
 
     Args:
-        frames: In order.
+        frames: In order, one or more; each is taken when it is written, and not kept.
         path: Ends in .gif.
         frame_ms: How long each frame stays, in milliseconds.
     """
     # 32 levels of each colour: half the size, and hardly a difference to the eye.
-    return _save(path, np.stack(frames) // 8 * 8, duration=frame_ms, loop=0)
+    images = (Image.fromarray(frame // 8 * 8) for frame in frames)
+    first = next(images)
+    how = {"save_all": True, "append_images": images, "duration": frame_ms, "loop": 0}
+    return _save(path, lambda file: first.save(file, "GIF", **how))
 
 
-def _save(path: Path, picture: np.ndarray, **kind: Any) -> Path:
-    beside = path.with_name(path.name + ".partial")  # renamed when whole: a picture is never half written
-    try:
-        iio.imwrite(beside, picture, plugin="pillow", extension=path.suffix, **kind)
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise UserError(f"--out-dir: cannot write {path}: {error}") from error
+def _save(path: Path, write: Callable[[BinaryIO], object]) -> Path:
+    write_atomically(path, write)
     return path
 
 
@@ -526,13 +695,24 @@ def there_and_back(n_frames: int = N_GIF_FRAMES, phase: float = 0.0) -> list[flo
 def training_gif(grids: Sequence[Path], path: Path) -> Path | None:
     """Writes a GIF of sample grids over training, in the order given; None if not one of them can be read.
 
-    A damaged grid, or one of another size than the last, is left out.
+    A damaged grid is left out. Smaller ones, as of before a title grew by a digit, get a white margin.
     """
-    frames = []
+    shapes = {}
     for grid in grids:
         with contextlib.suppress(OSError, SyntaxError):  # what Pillow raises for a damaged PNG
-            frames.append(iio.imread(grid, plugin="pillow"))
-    frames = [frame for frame in frames if frame.shape == frames[-1].shape]
-    if len(frames) < 2:  # Pillow takes a list of times for several frames alone
-        return save_gif(frames, path) if frames else None
-    return save_gif(frames, path, [300] * (len(frames) - 1) + [1500])
+            shapes[grid] = iio.imread(grid, plugin="pillow").shape
+    if not shapes:
+        return None
+    height, width = (max(shape[i] for shape in shapes.values()) for i in (0, 1))
+    frames = (_on_canvas(iio.imread(grid, plugin="pillow"), height, width) for grid in shapes)
+    # Pillow takes a list of times for several frames alone.
+    frame_ms = [300] * (len(shapes) - 1) + [1500] if len(shapes) > 1 else GIF_FRAME_MS
+    return save_gif(frames, path, frame_ms)
+
+
+def _on_canvas(frame: UInt8[np.ndarray, "h w 3"], height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns a picture in the middle of a white canvas."""
+    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+    top, left = (height - frame.shape[0]) // 2, (width - frame.shape[1]) // 2
+    canvas[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
+    return canvas

@@ -105,7 +105,7 @@ class Generator(nn.Module):
                 nn.ReLU(inplace=True),
             ]
         self.draw = nn.Sequential(*layers, nn.ConvTranspose2d(widths[0], channels, 4, stride=2, padding=1), nn.Tanh())
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, z: Float[Tensor, "n z"], c: Float[Tensor, "n c"]) -> Float[Tensor, "n ch h w"]:
         """Returns images, NCHW in [-1, 1]."""
@@ -148,7 +148,7 @@ class Discriminator(nn.Module):
             ]
         self.trunk = Trunk(
             *layers,
-            _FlattenChannelsLast(),  # before the leaky ReLU, whose gradient is slow where two memory layouts meet
+            FlattenChannelsLast(),  # before the leaky ReLU, whose gradient is slow where two memory layouts meet
             nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
             nn.Linear(height * width_px * widths[-1], n_features, bias=False),
             nn.BatchNorm1d(n_features),
@@ -156,7 +156,7 @@ class Discriminator(nn.Module):
         )
         self.d_head = (d_head or DHead)(n_features, n_hidden)
         self.q_head = q_head(n_features, n_hidden) if q_head else HiddenLayerHead(n_features, n_hidden, spec.q_dim)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, x: Float[Tensor, "n ch h w"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n q"]]:
         """Returns D's logits and the parameters of Q(c|x) of images in [-1, 1]."""
@@ -211,15 +211,17 @@ class HiddenLayerHead(nn.Sequential):
         )
 
 
-class _FlattenChannelsLast(nn.Module):
-    """Flattens to (n, h·w·c): for a tensor that lies channels-last in memory this is free."""
+class FlattenChannelsLast(nn.Module):
+    """Flattens to (n, h·w·ch): for a tensor that lies channels-last in memory this is free."""
 
     def forward(self, x: Float[Tensor, "n ch h w"]) -> Float[Tensor, "n features"]:
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """N(0, 0.02) weights, N(1, 0.02) BatchNorm gains and zero biases, as in the authors' code."""
+    if getattr(getattr(module, "weight", None), "is_meta", False):
+        return  # a shape alone; to draw for it makes torch load its compiler, which takes seconds
     if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

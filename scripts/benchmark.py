@@ -156,7 +156,7 @@ def _serve(name: str, config: TrainConfig, pipe: Connection) -> None:
         from infogan.data.datasets import load_dataset
         from infogan.training.trainer import Trainer
 
-        images = load_dataset(config.dataset, config.data_dir).images
+        images = load_dataset(config.dataset, config.data_dir, config.image_form).images
         started = time.perf_counter()
         loop = ReferenceLoop(config, images) if name == REFERENCE else Trainer(config, images)
         loop.train_step()
@@ -332,7 +332,7 @@ def measure_time_to_quality(config: TrainConfig, n_seeds: int, n_steps: int, eve
     from infogan.evaluation.scoring import quick_scores
     from infogan.training.trainer import Trainer
 
-    dataset = load_dataset(config.dataset, config.data_dir)
+    dataset = load_dataset(config.dataset, config.data_dir, config.image_form)
     results = []
     for seed in range(n_seeds):
         trainer = Trainer(dataclasses.replace(config, seed=seed), dataset.images)

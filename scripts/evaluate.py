@@ -8,9 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config.command_line import FOLDER, check_new_file, check_range, make_parser
+from infogan.config.command_line import CHECKPOINT_HELP, FOLDER, check_new_file, check_range, make_parser
 from infogan.config.options import MAX_SEED
-from infogan.system.errors import UserError, run_script
+from infogan.system.errors import UserError, as_warning, run_script
 
 LEAST_SAMPLES, MOST_SAMPLES = 100, 1_000_000
 
@@ -20,9 +20,7 @@ def parse_flags() -> argparse.Namespace:
         "Measure what a run learned, on images and labels that it never saw: L_I of each code, clustering, what each "
         "code controls, image quality. Or, with --report, put the evaluations of many runs into one table."
     )
-    parser.add_argument(
-        "run", type=Path, nargs="?", help="a run, as in runs/<name>, or a .pt file (default: the newest run)"
-    )
+    parser.add_argument("run", type=Path, nargs="?", help=CHECKPOINT_HELP)
     parser.add_argument(
         "--data-dir", type=FOLDER, help="folder of the IDX files (default: where the run had them, else data)"
     )
@@ -67,9 +65,12 @@ def evaluate(flags: argparse.Namespace) -> None:
     from infogan.system.runtime import make_deterministic
     from infogan.training.checkpoint import find_checkpoint
     from infogan.training.run import Run
+    from infogan.weights.pretrained import is_pretrained
 
     checkpoint = find_checkpoint(flags.run, flags.out_dir or ".", "run")
     path = flags.json or evaluation_path(checkpoint)
+    if flags.json is None and is_pretrained(checkpoint):
+        raise UserError("--json: expected a file, since pretrained weights keep the measures they came with, got none")
     check_new_file(path, "--json")
     make_deterministic()
     evaluation = evaluate(
@@ -77,9 +78,10 @@ def evaluate(flags: argparse.Namespace) -> None:
     )
     save_evaluation(evaluation, path)  # first: nothing that follows can lose it
     print(describe_evaluation(evaluation), end="\n\n")
-    pictures = Run.for_pictures(checkpoint, evaluation["run"], flags.out_dir).make_samples_folder()
-    for picture in draw_evaluation(evaluation, pictures):
-        print(picture)
+    with as_warning("confusion.png or factors.png"):
+        pictures = Run.for_pictures(checkpoint, evaluation["run"], flags.out_dir).make_samples_folder()
+        for picture in draw_evaluation(evaluation, pictures):
+            print(picture)
     print(path)
 
 
@@ -90,10 +92,10 @@ def report(flags: argparse.Namespace) -> None:
 
     evaluations = [read_evaluation(run, "--report") for run in flags.report]
     tables, notes = report_tables(evaluations, flags.bar), report_notes(evaluations)
-    print("\n\n".join([*(table.plain() for table in tables), *notes]))
     if flags.markdown is not None:
         content = "\n\n".join([*(table.markdown() for table in tables), *notes]) + "\n"
         write_atomically(flags.markdown, lambda file: file.write(content.encode()), "--markdown")
+    print("\n\n".join([*(table.plain() for table in tables), *notes]))
 
 
 def main() -> None:

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config.command_line import FOLDER, check_range, make_parser
+from infogan.config.command_line import CHECKPOINT_HELP, FOLDER, check_range, make_parser
 from infogan.config.options import MAX_SEED
 from infogan.config.spec import LatentSpec
 from infogan.system.errors import UserError, run_script
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from infogan.auxiliary import Given
+    from infogan.training.checkpoint import TrainedNets
+
+MAX_NAME = 60  # characters that the images' names may add to a file's
 
 
 def parse_flags() -> argparse.Namespace:
     parser = make_parser(
         "Draw factor sweeps, a two-code grid, and linear and spherical interpolations of a trained run, "
-        "as PNG files and, with --gif, as looping GIFs."
+        "as PNG files and, with --gif, as looping GIFs. With --image, of images of your own."
     )
-    parser.add_argument(
-        "--checkpoint", type=Path, help="a run, as in runs/<name>, or a .pt file (default: the newest run)"
-    )
+    parser.add_argument("--checkpoint", type=Path, help=CHECKPOINT_HELP)
     parser.add_argument(
         "--out-dir", type=FOLDER, help="folder of runs/ and samples/ (default: ., and for pictures where the run is)"
+    )
+    parser.add_argument(
+        "--image",
+        nargs="+",
+        metavar="FILE",
+        help="pictures of your own to put through the model: their latents are swept, and interpolated between",
     )
     parser.add_argument("--factor", default="all", help="the code to sweep: c1, c2, ..., or all (default: all)")
     parser.add_argument(
@@ -33,9 +48,10 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=8, help="pairs of latents to interpolate between (default: 8)")
     parser.add_argument(
         "--category",
-        choices=("switch", "hold"),
-        default="switch",
-        help="between two latents, a category switches midway or is held at the start's value (default: switch)",
+        choices=("blend", "switch", "hold"),
+        default="blend",
+        help="between two latents, a category goes linearly from one to the other, which leaves the prior; switches "
+        "midway; or is held at the start's value (default: blend)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the latents that are drawn (default: 0)")
     parser.add_argument("--gif", action="store_true", help="also write each as a looping GIF")
@@ -52,6 +68,8 @@ def main() -> None:
 
     from infogan import auxiliary
     from infogan.evaluation.files import code_to_digit
+    from infogan.evaluation.interpolations import clear_digit_shares
+    from infogan.system.progress import seconds_between_updates
     from infogan.system.runtime import resolve_device
     from infogan.training.checkpoint import find_checkpoint, load_nets
     from infogan.training.run import Run
@@ -59,7 +77,8 @@ def main() -> None:
     device = resolve_device(flags.device)
     checkpoint = find_checkpoint(flags.checkpoint, flags.out_dir or ".")
     nets = load_nets(checkpoint, device)
-    spec = nets.spec
+    spec, digits = nets.spec, code_to_digit(checkpoint, nets.step)
+    given = own_images(nets, flags.image, digits) if flags.image else None
     options = auxiliary.GalleryOptions(
         factors=None if flags.factor == "all" else [spec.index(flags.factor, "--factor")],
         grid=_grid_positions(flags.grid, spec),
@@ -67,20 +86,57 @@ def main() -> None:
         n_pairs=flags.pairs,
         category_path=flags.category,
         seed=flags.seed,
+        given=given,
     )
     folder = Run.for_pictures(checkpoint, nets.name, flags.out_dir).make_samples_folder()
-    digits = code_to_digit(checkpoint, nets.step)
+    prefix = f"{'_'.join(given.names)}_"[:MAX_NAME] if given else ""
 
     def draw(latents: auxiliary.Latents, title: str):
         return auxiliary.draw(nets.generator, auxiliary.with_digits(latents, spec, digits), title)
 
     for picture in auxiliary.gallery(spec, options):
         png = draw(picture.latents, f"{nets.name}, step {nets.step}: {picture.what}")
-        print(auxiliary.save_png(png, folder / f"{picture.name}.png"))
+        name = prefix + picture.name
+        print(auxiliary.save_png(png, folder / f"{name}.png"))
         if flags.gif and (frames := picture.frames()):
-            bar = tqdm(frames, desc=f"{picture.name}.gif", unit="frame", leave=False)
-            drawn = [draw(latents, f"{nets.name}: {picture.what}") for latents in bar]
-            print(auxiliary.save_gif(drawn, folder / f"{picture.name}.gif"))
+            bar = tqdm(frames, f"{name}.gif", unit="frame", leave=False, mininterval=seconds_between_updates())
+            drawn = (draw(latents, f"{nets.name}: {picture.what}") for latents in bar)
+            print(auxiliary.save_gif(drawn, folder / f"{name}.gif"))
+    if shares := clear_digit_shares(nets, options):
+        each = ", ".join(f"{path} {share:.3f}" for path, share in shares.items())
+        print(f"share of clear digits in the interpolations, by --category: {each}", file=sys.stderr)
+
+
+def own_images(nets: TrainedNets, files: list[str], digits: Mapping[str, Sequence[int | None]]) -> Given:
+    """Returns pictures and their latents, and says what was made of each."""
+    import torch
+
+    from infogan.auxiliary import Given
+    from infogan.inversion.invert import invert
+    from infogan.inversion.preparation import prepare_pictures
+
+    prepared = prepare_pictures(nets, files)
+    found = invert(nets, torch.stack([picture.image for picture in prepared]))
+    for i, (file, picture) in enumerate(zip(files, prepared, strict=True)):
+        agrees = "the same" if found.q_agrees[i] else "another category"
+        read = _codes_in_words(nets.spec, found.c[i], digits)
+        psnr = f"PSNR {found.psnr_db[i]:.1f} dB"
+        print(f"{file}: {picture.what}; Q reads {read}, and {agrees} in the reconstruction; {psnr}", file=sys.stderr)
+    names = [re.sub(r"[^\w+-]+", "-", Path(file).stem)[:20] for file in files]
+    return Given(names, found.images, found.reconstruction, found.z, found.c)
+
+
+def _codes_in_words(spec: LatentSpec, c: Tensor, digits: Mapping[str, Sequence[int | None]]) -> str:
+    """Returns the codes of an image in words, a category with its digit, as in `c1 = 3 → 7`."""
+    words = []
+    for i, (name, columns) in enumerate(zip(spec.names, spec.c_slices, strict=True)):
+        if i in spec.categorical:
+            category = int(c[columns].argmax())
+            digit = digits[name][category] if name in digits else None
+            words.append(f"{name} = {category}" + (f" → {digit}" if digit is not None else ""))
+        else:
+            words.append(f"{name} = {c[columns].item():.2f}")
+    return ", ".join(words)
 
 
 def _grid_positions(grid: str | None, spec: LatentSpec) -> tuple[int, int] | None:

@@ -21,9 +21,9 @@ def main() -> None:
     from infogan.system import distributed
 
     if isinstance(asked, ResumeRun):
-        api.resume(asked.run, asked.out_dir, asked.epochs, **asked.changes)
+        api.resume(asked.run, asked.out_dir, asked.epochs, asked.tensorboard, **asked.changes)
     else:
-        api.train(asked.config, asked.out_dir, asked.epochs)
+        api.train(asked.config, asked.out_dir, asked.epochs, asked.tensorboard)
     distributed.leave()
 
 

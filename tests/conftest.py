@@ -17,6 +17,9 @@ from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# The tests run in as many processes as there are cores; more threads, their children's too, would wait for each other.
+torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
+
 # Before any of them is imported. Not `config`: it has to refuse wrong types by itself.
 MODULES = {
     ".".join(("infogan", *path.relative_to(ROOT / "infogan").with_suffix("").parts))

@@ -1,4 +1,6 @@
+import dataclasses
 import itertools
+import weakref
 
 import imageio.v3 as iio
 import numpy as np
@@ -128,6 +130,61 @@ def test_a_held_category_is_the_start_s():
     assert torch.allclose(c[:, -1, 10:], end[1][:, 10:])
 
 
+def test_a_blended_category_goes_linearly_from_one_to_the_other_and_says_so():
+    spec = LatentSpec.parse("cat3,uniform", noise_dim=4)
+    z = torch.zeros(1, 4)
+    start, end = (z, torch.tensor([[1.0, 0.0, 0.0, -1.0]])), (z, torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+    latents = auxiliary.interpolate_latents(spec, start, end, torch.tensor([0.0, 0.25, 1.0]), category_path="blend")
+    assert latents.c.tolist() == [[1, 0, 0, -1], [0.75, 0, 0.25, -0.5], [0, 0, 1, 1]]
+    assert latents.column_title.endswith("category blended (outside the prior)")
+
+
+@pytest.fixture
+def given():
+    """Two given images with their latents, of a spec with a category and two continuous codes."""
+    spec = LatentSpec.parse("cat10,uniform,uniform", noise_dim=5)
+    z, c = auxiliary.sample_prior(spec, 2, torch.Generator().manual_seed(1))
+    images = torch.stack([torch.full((1, 8, 8), value) for value in (-1.0, -0.5)])
+    return spec, auxiliary.Given(["a", "b"], images, images + 0.25, z, c)
+
+
+def test_pictures_of_given_images_vary_one_code_of_each_and_have_them_beside(given):
+    spec, images = given
+    options = auxiliary.GalleryOptions(factors=[1], n_columns=5, given=images)
+    sweep, grid, linear, _ = auxiliary.gallery(spec, options)
+    z, c = sweep.latents.z.view(2, 5, 5), sweep.latents.c.view(2, 5, -1)
+    assert torch.equal(z, images.z[:, None].expand(2, 5, 5))
+    assert torch.equal(c[..., [*range(10), 11]], images.c[:, None, [*range(10), 11]].expand(2, 5, 11))
+    assert sweep.latents.rows == ["a", "b"]
+    for latents, n_rows in ((sweep.latents, 2), (sweep.frames()[7], 2), (grid.latents, 5), (linear.latents, 1)):
+        assert [*latents.before] == ["image", "G(z, c)"]
+        assert latents.before["image"].shape == (n_rows, 1, 8, 8)
+    assert torch.equal(linear.latents.c[[0, -1]], images.c)
+    assert linear.latents.rows == ["a → b"]
+    assert torch.equal(linear.latents.after["image"], images.images[1:])
+
+
+def test_one_given_image_is_interpolated_to_drawn_latents(given):
+    spec, images = given
+    one = auxiliary.Given(["a"], images.images[:1], images.reconstructions[:1], images.z[:1], images.c[:1])
+    options = auxiliary.GalleryOptions(n_columns=3, n_pairs=4, given=one)
+    latents = next(iter(auxiliary.interpolation_pictures(spec, options))).latents
+    assert len(latents.rows) == 4 and not latents.after
+    assert torch.equal(latents.z.view(4, 3, 5)[:, 0], one.z.expand(4, 5))
+    assert len({*latents.z.view(4, 3, 5)[:, 2, 0].tolist()}) == 4
+
+
+def test_images_beside_a_grid_are_drawn_in_columns_of_their_own(given):
+    spec, images = given
+    generator = Generator(spec, (1, 8, 8), 4)
+    latents = auxiliary.sweep_latents(spec, 1, 3, given=images)
+    x = auxiliary.generate(generator, latents)
+    x = torch.cat([images.images[:, None], images.reconstructions[:, None], x], dim=1)
+    labels = dataclasses.replace(latents, columns=["image", "G(z, c)", "-1.0", "0.0", "1.0"])
+    expected = auxiliary.image_grid(x, labels, "a title")
+    assert np.array_equal(auxiliary.draw(generator, latents, "a title"), expected)
+
+
 def test_frames_of_a_gif_differ_only_in_the_moving_codes_and_loop_smoothly():
     spec = spec_of(PAPER)
     places = auxiliary.there_and_back(12)
@@ -246,8 +303,45 @@ def test_the_gallery_shows_what_its_options_say():
     options = auxiliary.GalleryOptions([2], (1, 0), n_columns=4, n_pairs=3, category_path="hold", seed=5)
     sweep, grid, linear, spherical = auxiliary.gallery(spec_of(PAPER), options)
     assert (sweep.name, grid.name) == ("sweep_c3", "grid_c2_c1")
-    assert (linear.name, spherical.name) == ("interpolation_linear_held", "interpolation_spherical_held")
+    assert (linear.name, spherical.name) == ("interpolation_linear_hold", "interpolation_spherical_hold")
     assert (len(sweep.latents.columns), len(grid.latents.rows), len(linear.latents.columns)) == (4, 4, 4)
     assert len(linear.latents.rows) == len(spherical.latents.rows) == 3
     other = next(iter(auxiliary.gallery(spec_of(PAPER), auxiliary.GalleryOptions([2], n_columns=4))))
     assert not torch.equal(sweep.latents.z, other.latents.z)
+
+
+def test_a_grid_of_large_images_shows_every_second_row_and_column():
+    spec = spec_of(PAPER)
+    sweep = auxiliary.sweep_latents(spec, 1)  # 10 categories, 11 values
+    assert auxiliary.thinned(sweep, 28, 28).columns == sweep.columns
+    fewer = auxiliary.thinned(sweep, 256, 100)
+    assert (fewer.rows, fewer.columns) == (sweep.rows[::2], sweep.columns)
+    assert torch.equal(fewer.z, sweep.z.unflatten(0, (10, 11))[::2].flatten(0, 1))
+    assert torch.equal(fewer.c, sweep.c.unflatten(0, (10, 11))[::2].flatten(0, 1))
+    generator = Generator(spec, (3, 256, 256), width=4)
+    height, width, _ = auxiliary.draw(generator, sweep, "a sweep").shape
+    assert 5 * 258 < height < 2000 and 6 * 258 < width < 2000
+
+
+def test_small_images_alone_are_enlarged():
+    for side, shown in ((8, 16), (63, 126), (64, 64), (100, 100)):
+        x = torch.zeros(1, 1, 1, side, side)
+        assert auxiliary.image_grid(x, labels(1, 1)).shape[0] == shown + 24
+        sheet = auxiliary.contact_sheet(torch.zeros(5, 1, side, side, dtype=torch.uint8))
+        assert sheet.shape == (2 * shown + 2, 3 * shown + 4, 3) and (sheet == 255).any()
+    assert max(auxiliary.contact_sheet(torch.zeros(64, 3, 500, 500, dtype=torch.uint8)).shape) <= 2000
+
+
+def test_frames_of_a_gif_are_made_as_they_are_written(tmp_path):
+    alive = []
+
+    def frames():
+        for value in range(0, 240, 8):
+            frame = np.full((8, 8, 3), value, dtype=np.uint8)
+            alive.append(weakref.ref(frame))
+            yield frame
+            del frame
+            assert sum(kept() is not None for kept in alive) <= 2
+
+    path = auxiliary.save_gif(frames(), tmp_path / "a.gif")
+    assert len(iio.imread(path)) == len(alive) == 30

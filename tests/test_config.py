@@ -37,8 +37,12 @@ def parse(*argv):
         (["--ema-decay", "1.5"], r"--ema-decay: expected a number in \[0, 1\), got 1.5"),
         (["--q-std", "-1"], "--q-std: expected 0.001 to 1,000, got -1.0"),
         (["--codes", "cat10,slant"], "codes: expected a comma-separated list of .* got 'slant'"),
-        (["--dataset", "cifar"], "--dataset: expected auto, mnist, mnist5k, fashion or a .npy file, got 'cifar'"),
-        (["--dataset", "mine.npy", "--eval-every", "5"], "--eval-every: expected 0 with images of your own"),
+        (
+            ["--dataset", "cifar"],
+            "--dataset: expected auto, mnist, mnist5k, fashion.* or a folder, .zip",
+        ),
+        (["--size", "7"], "--size: expected 8 to 1,024, got 7"),
+        (["--background", "blue"], "--background: expected white, black or #rrggbb, got 'blue'"),
         (["--preset", "papre"], "argument --preset: invalid choice: 'papre'"),
         (["--gan-loss", "wgan"], "argument --gan-loss: invalid choice: 'wgan'"),
         (["--name", "a/b"], "--name: expected a folder's name of at most 100 letters"),
@@ -98,7 +102,7 @@ def test_a_value_of_another_type_is_refused(field, value):
 # For every kind of a field, other types that mean the same; and what means something else.
 SAME = {
     bool: (np.bool_(True), True),
-    int: (np.int64(7), 7),
+    int: (np.int64(8), 8),
     float: (np.float32(0.5), 0.5),
     str: (np.str_("auto"), "auto"),
 }
@@ -185,7 +189,7 @@ def test_the_deviation_of_q_is_a_number_or_learned():
 
 def test_a_preset_in_python_is_the_preset_on_the_command_line():
     assert TrainConfig.from_preset("paper", seed=3) == parse("--preset", "paper", "--seed", "3").config
-    with pytest.raises(UserError, match="--preset: expected one of digits, fashion, paper, got 'papre'"):
+    with pytest.raises(UserError, match="--preset: expected one of digits, fashion, images, paper, got 'papre'"):
         TrainConfig.from_preset("papre")
 
 
@@ -197,7 +201,7 @@ def test_every_field_is_a_flag_with_help(script):
         assert field.metadata["doc"]
 
 
-@pytest.mark.parametrize("preset", ["paper", "fashion"])
+@pytest.mark.parametrize("preset", ["paper", "fashion", "images"])
 def test_a_preset_says_where_each_value_is_from(preset):
     described = TrainConfig.from_preset(preset).describe()
     for name, (value, source) in PRESETS[preset].items():

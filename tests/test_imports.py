@@ -19,6 +19,8 @@ ORDER = (
     ("latents",),
     ("losses",),
     ("models",),
+    ("paper_nets",),
+    ("weights",),
     ("data",),
     ("extensions",),
     ("auxiliary",),

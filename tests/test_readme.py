@@ -26,7 +26,7 @@ EXAMPLES = [
     for mark, code in BLOCK.findall(text)
 ]
 # test_report.py has a trained run to try it on.
-TRAINED_RUN_EXAMPLE = next(code for _, mark, code in EXAMPLES if mark == ON_A_TRAINED_RUN)
+TRAINED_RUN_EXAMPLES = {page: code for page, mark, code in EXAMPLES if mark == ON_A_TRAINED_RUN}
 
 
 def without_code(text: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import small_config
-from test_readme import TRAINED_RUN_EXAMPLE
+from test_readme import TRAINED_RUN_EXAMPLES
 
 from infogan import LatentSpec, UserError, auxiliary, load_nets, train
 from infogan.data.datasets import load_scored_dataset
@@ -19,6 +19,8 @@ from infogan.evaluation.report import report_notes, report_tables
 from infogan.evaluation.scoring import evaluate
 from infogan.evaluation.sweeps import main_factors
 from infogan.evaluation.tables import Table, describe_evaluation
+from infogan.inversion import encoder_training
+from infogan.inversion.encoder import Encoder
 from infogan.system.runtime import rng_state, set_rng_state
 from infogan.training.checkpoint import load_checkpoint
 
@@ -195,6 +197,7 @@ class TestEvaluation:
             "dataset": "mnist5k",
             "class_names": list("0123456789"),
             "measurable": ["digits"],
+            "images": "test images",
             "n_test_images": 500,
             "n_samples": 100,
             "seed": 0,
@@ -261,7 +264,8 @@ class TestEvaluation:
         names = {}
         # After six steps not every digit has a category.
         digit = next(k for k in evaluation["infogan"]["clustering"]["c1"]["code_to_digit"] if k is not None)
-        example = TRAINED_RUN_EXAMPLE.replace("runs/NAME", "runs/tiny").replace("index(3)", f"index({digit})")
+        example = TRAINED_RUN_EXAMPLES["docs/library.md"].replace("runs/NAME", "runs/tiny")
+        example = example.replace("index(3)", f"index({digit})")
         exec(compile(example, "docs/library.md", "exec"), names)
         (trained.folder / "evaluation.json").unlink()
         assert names["threes"].shape == (5, 1, 28, 28)
@@ -270,11 +274,19 @@ class TestEvaluation:
         assert len(names["digits"]) == 5
         assert set(names["digits"]) <= {None, *range(10)}
 
+    def test_the_example_of_an_inversion_runs(self, trained, monkeypatch):
+        monkeypatch.setattr(encoder_training, "train_encoder", lambda nets: Encoder(nets.spec, nets.image_shape).eval())
+        monkeypatch.chdir(trained.out_dir)
+        names = {}
+        example = TRAINED_RUN_EXAMPLES["docs/inversion.md"].replace("runs/NAME", "runs/tiny")
+        exec(compile(example, "docs/inversion.md", "exec"), names)
+        assert names["upright"].shape == (5, 1, 28, 28)
+
     def test_where_the_data_is_is_the_run_s_own_to_know(self, trained, digits, tmp_path, monkeypatch):
         asked = []
 
-        def load(name, data_dir):
-            asked.append((name, data_dir))
+        def load(name, data_dir, form):
+            asked.append((name, str(data_dir)))
             raise UserError("that is all")
 
         monkeypatch.setattr(scoring, "load_scored_dataset", load)
@@ -292,11 +304,12 @@ class TestEvaluation:
 
     def test_images_that_are_no_digits_are_scored_without_the_parts_on_digits(self, trained, digits, monkeypatch):
         clothes = type(digits)("fashion", digits.images, digits.labels, digits.test_images, digits.test_labels)
-        monkeypatch.setattr(scoring, "load_scored_dataset", lambda name, data_dir: clothes)
+        monkeypatch.setattr(scoring, "load_scored_dataset", lambda name, data_dir, form: clothes)
         path = trained.latest_checkpoint()
         found = evaluate(path, "unused", "cpu", n_samples=100, fresh_q=TINY_Q)
         for model in ("infogan", "vanilla"):
-            assert found[model].keys() == {"averaged_generator", "mutual_information", "clustering"}
+            shown = {"averaged_generator", "mutual_information", "clustering", "noise", "image_factors"}
+            assert found[model].keys() == shown
         assert found["classifier_sha256"] is None
         assert "image quality by the digit classifier: need digits, not fashion" in describe_evaluation(found)
 

@@ -33,7 +33,8 @@ def test_a_second_run_never_overwrites_a_first(tmp_path):
 
 def test_of_two_runs_started_at_once_each_has_its_own_folder(tmp_path):
     first, second = Run(tmp_path, "same"), Run(tmp_path, "same")
-    assert [first._claim(), second._claim()] == [True, False]
+    assert [run._claim(TrainConfig()) for run in (first, second)] == [True, False]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["same"]
 
 
 @pytest.mark.parametrize("folder", ["samples", "track_loss"])
@@ -171,7 +172,7 @@ def test_metrics_later_than_the_checkpoint_and_torn_rows_are_cut(run):
         run.metrics_file.write_bytes(whole.replace(b"\n", b"\n" + torn.strip(b"\n") + b"\n", 1) + torn)
         rows = [row for row in run.read_metrics() if row["step"] != 15]
         assert rows == [{"step": step, "loss_d": step / 10} for step in (10, 20, 30)]
-        run.cut_metrics(20)
+        run.restore_metrics(20, [])
         rows = [row for row in run.read_metrics() if row["step"] != 15]
         assert rows == [{"step": 10, "loss_d": 1.0}, {"step": 20, "loss_d": 2.0}]
 

@@ -16,4 +16,7 @@ assert 0 < evaluation["infogan"]["quality"]["frechet_digit_distance"] < float("i
 nets = infogan.load_nets(run.folder)
 picture = auxiliary.draw(nets.generator, auxiliary.sweep_latents(nets.spec, 1), "from the wheel")
 assert auxiliary.save_png(picture, here / "sweep.png").stat().st_size > 1000
+shipped = infogan.load_nets("mnist-digits-seed0")  # package data too
+picture = auxiliary.draw(shipped.generator, auxiliary.sweep_latents(shipped.spec, 1), "shipped weights")
+assert auxiliary.save_png(picture, here / "shipped.png").stat().st_size > 1000
 print("the wheel trains, evaluates and draws")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from infogan.config.datasets import is_own_images
 from infogan.config.options import (
     MAX_EPOCHS,
     MAX_STEPS,
@@ -20,11 +21,13 @@ from infogan.config.options import (
     parse_int,
     whole_number,
 )
-from infogan.config.presets import DEFAULT_PRESET
+from infogan.config.presets import DEFAULT_PRESET, IMAGES_PRESET
 from infogan.config.train_config import HINTS, TrainConfig
 from infogan.system.errors import UserError, shortened
 from infogan.system.paths import usable_folder, usable_path
 
+# Of what `find_checkpoint` takes.
+CHECKPOINT_HELP = "a run, as in runs/<name>, a .pt file, or exported or pretrained weights (default: the newest run)"
 GROUPS = ("run", "data", "codes", "nets", "objective", "extensions", "optimisation", "output")
 
 
@@ -108,12 +111,14 @@ class StartRun:
         out_dir: The folder in which samples/, track_loss/ and runs/ are made.
         epochs: Passes over the images, instead of `config.steps`; None without.
         dry_run: Whether the resolved configuration is only printed.
+        tensorboard: Whether TensorBoard is written to as well.
     """
 
     config: TrainConfig
     out_dir: str = "."
     epochs: int | None = None
     dry_run: bool = False
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ class ResumeRun:
         out_dir: As given; it has to be the run's own.
         epochs: As in `StartRun`.
         dry_run: As in `StartRun`.
+        tensorboard: As in `StartRun`.
     """
 
     run: str
@@ -133,6 +139,7 @@ class ResumeRun:
     out_dir: str | None = None
     epochs: int | None = None
     dry_run: bool = False
+    tensorboard: bool = False
 
 
 def parse_train_flags(argv: Sequence[str], description: str) -> StartRun | ResumeRun:
@@ -144,15 +151,18 @@ def parse_train_flags(argv: Sequence[str], description: str) -> StartRun | Resum
         UserError: A flag that does not exist, or a value that is not allowed.
     """
     given = vars(_train_parser(description).parse_args(argv))
-    resume, dry_run, out_dir, epochs = (given.pop(name, None) for name in ("resume", "dry_run", "out_dir", "epochs"))
+    of_the_call = ("resume", "dry_run", "out_dir", "epochs", "tensorboard")
+    resume, dry_run, out_dir, epochs, tensorboard = (given.pop(name, None) for name in of_the_call)
     if epochs is not None:
         whole_number(epochs, "--epochs", 1, MAX_EPOCHS)
     if epochs is not None and "steps" in given:
         raise UserError(f"--epochs: give --steps or --epochs, not both, got {epochs}")
     if resume is not None:
-        return ResumeRun(str(resume), given, None if out_dir is None else str(out_dir), epochs, bool(dry_run))
-    config = TrainConfig.from_preset(**{"preset": DEFAULT_PRESET, **given})
-    return StartRun(config, str(out_dir or "."), epochs, bool(dry_run))
+        of_run = None if out_dir is None else str(out_dir)
+        return ResumeRun(str(resume), given, of_run, epochs, bool(dry_run), bool(tensorboard))
+    default = IMAGES_PRESET if is_own_images(given.get("dataset", "auto")) else DEFAULT_PRESET
+    config = TrainConfig.from_preset(**{"preset": default, **given})
+    return StartRun(config, str(out_dir or "."), epochs, bool(dry_run), bool(tensorboard))
 
 
 def _train_parser(description: str) -> argparse.ArgumentParser:
@@ -176,6 +186,11 @@ def _train_parser(description: str) -> argparse.ArgumentParser:
     )
     first.add_argument(
         "--dry-run", action="store_true", help="print the resolved configuration, and train nothing (default: no)"
+    )
+    groups["output"].add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="also write curves and sample grids for TensorBoard, to runs/<name>/tensorboard (default: no)",
     )
     groups["run"].add_argument(
         "--epochs", type=int, metavar="INT", help="passes over the images to train, instead of --steps"

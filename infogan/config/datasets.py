@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 # A loader takes the data folder and returns an `ImageDataset`; as text, `module:function`, it is loaded when used.
 DATASETS: dict[str, str | Callable[[Any], Any]] = {
@@ -11,14 +13,51 @@ DATASETS: dict[str, str | Callable[[Any], Any]] = {
     "mnist": "infogan.data.idx:load_mnist",
     "mnist5k": "infogan.data.mnist5k:load_mnist5k",
     "fashion": "infogan.data.idx:load_fashion",
+    "kmnist": "infogan.data.idx:load_kmnist",
+    "emnist-letters": "infogan.data.idx:load_emnist_letters",
+    "emnist-balanced": "infogan.data.idx:load_emnist_balanced",
+    "usps": "infogan.data.torchvision_sets:load_usps",
+    "svhn": "infogan.data.torchvision_sets:load_svhn",
+    "cifar10": "infogan.data.torchvision_sets:load_cifar10",
+    "celeba": "infogan.data.named_pictures:load_celeba",
+    "faces": "infogan.data.named_pictures:load_faces",
+    "chairs": "infogan.data.named_pictures:load_chairs",
+    "dsprites": "infogan.data.dsprites:load_dsprites",
+    "glyphs": "infogan.data.glyphs:load_glyphs",
 }
+WHAT_AUTO_MAY_BE = ("mnist", "mnist5k")
+# Those that the frozen digit classifier can read.
+DIGITS = frozenset({"auto", "mnist", "mnist5k"})
+PICTURE_SETS = frozenset({"celeba", "faces", "chairs"})  # their loaders take the images' form too: they decode
+OWN_FILES = frozenset({".npy", ".npz", ".zip"})
+
+Channels = Literal["auto", "rgb", "grey"]
 
 
-def is_image_file(dataset: str) -> bool:
-    """Returns whether a data set is a file of one's own images, which have no labels."""
-    return dataset.endswith(".npy")
+@dataclass(frozen=True)
+class ImageForm:
+    """What images are made to be as they are loaded.
+
+    Attributes:
+        size: Side in pixels; None leaves them as they are, or if they are pictures that differ, makes it 64.
+        channels: `rgb`, `grey`, or as the images are.
+        background: What shows through transparent pixels: `white`, `black` or #rrggbb.
+    """
+
+    size: int | None = None
+    channels: Channels = "auto"
+    background: str = "white"
+
+
+AS_THEY_ARE = ImageForm()
+
+
+def is_own_images(dataset: str) -> bool:
+    """Returns whether a data set is a path of one's own images: a folder or a file, which need not be there now."""
+    path = Path(dataset)
+    return dataset not in DATASETS and (path.suffix.lower() in OWN_FILES or len(path.parts) > 1 or path.exists())
 
 
 def dataset_forms() -> str:
     """Returns in words what `--dataset` may be."""
-    return f"{', '.join(DATASETS)} or a .npy file"
+    return f"{', '.join(DATASETS)}, or a folder, .zip, .npy or .npz file of images"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-PresetName = Literal["digits", "fashion", "paper"]
+PresetName = Literal["digits", "fashion", "images", "paper"]
 DEFAULT_PRESET: PresetName = "digits"
+IMAGES_PRESET: PresetName = "images"  # of images of one's own
 
 # "Paper" is arXiv 1606.03657, "authors' code" the MNIST launcher of openai/InfoGAN, which fills in what the paper
 # leaves open. The fields' own defaults are the preset `digits`.
@@ -18,6 +19,15 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "precision": ("float32", "as in the five runs of docs/results.md"),
         "class_conditional_d": (False, "as in the five runs of docs/results.md"),
         "lambda_equivariance": (0.0, "left out: its transformations are made for digits"),
+    },
+    "images": {
+        "lambda_equivariance": (0.0, "slant and width are factors of digits: all codes are free"),
+        "augment_rotation": (5.0, "gentle, since a view of any image must show the same; not measured yet"),
+        "augment_shear": (0.05, "gentle, likewise"),
+        "augment_translation": (0.05, "gentle, likewise"),
+        "augment_contrast": (0.2, "as for Fashion-MNIST, but half as much; not measured yet"),
+        "merge_step": (450, "as for Fashion-MNIST; not measured yet"),
+        "class_conditional_d": (False, "as for Fashion-MNIST; not measured yet"),
     },
     "paper": {
         "codes": ("cat10,uniform,uniform", "paper, section 7.2"),
@@ -44,3 +54,59 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "ema_decay": (0.0, "no EMA in the paper"),
     },
 }
+
+# The paper's other data sets (appendices C.2 to C.5), as they differ from its MNIST. "Read by others" is what two
+# independent public implementations of the appendix agree on.
+_LEARNED = (None, "paper, appendix C: a diagonal Gaussian with a learned deviation")
+_RATES = "paper, appendix C"
+_COMMON = {
+    "noise": ("uniform", "authors' code for MNIST; the appendix does not say"),
+    "width": (64, "paper, appendix C: the outer stages of all tables"),
+    "batch_size": (128, "authors' code for MNIST; the appendix does not say"),
+    "steps": (5000, "authors' code for MNIST; the appendix does not say"),
+}
+PAPER_SETUPS: dict[str, dict[str, tuple[Any, str]]] = {
+    "svhn": {
+        **_COMMON,
+        "codes": (",".join(["cat10"] * 4 + ["uniform"] * 4), "paper, appendix C.2"),
+        "noise_dim": (124, "paper, appendix C.2"),
+        "q_std": _LEARNED,
+        "nets": ("svhn", "paper, appendix C.2, table 2; read by others"),
+    },
+    "celeba": {
+        **_COMMON,
+        "codes": (",".join(["cat10"] * 10), "paper, appendix C.3"),
+        "noise_dim": (128, "paper, appendix C.3"),
+        "q_std": _LEARNED,
+        "size": (32, "paper, appendix C.3; read by others"),
+        "nets": ("svhn", "paper, appendix C.3, table 3, whose nets are those of SVHN; read by others"),
+    },
+    "faces": {
+        **_COMMON,
+        "codes": (",".join(["uniform"] * 5), "paper, appendix C.4"),
+        "noise_dim": (128, "paper, appendix C.4"),
+        "q_std": _LEARNED,
+        "size": (32, "paper, appendix C.4; not verified"),
+        "channels": ("grey", "paper, appendix C.4; not verified"),
+        "nets": ("faces", "paper, appendix C.4, table 4; not verified"),
+        "lr_g": (1e-3, _RATES + "; C.4 has others for each variation, not verified"),
+        "lr_d": (2e-4, _RATES + "; likewise"),
+    },
+    "chairs": {
+        **_COMMON,
+        "codes": ("cat20,cat20,cat20,uniform", "paper, appendix C.5"),
+        "noise_dim": (128, "paper, appendix C.5"),
+        "q_std": _LEARNED,
+        "size": (64, "paper, appendix C.5; read by others"),
+        "channels": ("grey", "paper, appendix C.5; read so by one of two others"),
+        "nets": ("chairs", "paper, appendix C.5; read by others"),
+        "lambda_cont": (10.0, "paper, appendix C.5, rotation (width has 0.05, and 2 for categories); read by others"),
+        "lr_g": (1e-3, _RATES),
+        "lr_d": (2e-4, _RATES),
+    },
+}
+
+
+def preset_values(preset: str, dataset: str | None) -> dict[str, tuple[Any, str]]:
+    """Returns the values of a preset, each with where it is from; the paper has others for some data sets."""
+    return PRESETS[preset] | (PAPER_SETUPS.get(dataset or "", {}) if preset == "paper" else {})

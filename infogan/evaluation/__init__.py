@@ -16,6 +16,16 @@ from infogan.evaluation.subject import Subject
 
 # isort: split
 # Each registers its metrics, in the order in which tables show them.
-from infogan.evaluation import clustering, information, factors, sweeps, quality, inception  # noqa: F401, I001
+from infogan.evaluation import (  # isort: skip
+    clustering,  # noqa: F401
+    information,  # noqa: F401
+    noise,  # noqa: F401
+    factors,  # noqa: F401
+    sweeps,  # noqa: F401
+    image_factors,  # noqa: F401
+    quality,  # noqa: F401
+    known_factors,  # noqa: F401
+    inception,  # noqa: F401
+)
 
 __all__ = ["Subject", "register_metric"]

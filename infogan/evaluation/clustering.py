@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Integer
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
 from infogan.config.spec import Categorical, LatentSpec
@@ -61,6 +60,8 @@ def cluster(
 
     Source: accuracy as in clustering papers since Yang et al. 2010 (Hungarian matching of Kuhn 1955).
     """
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score  # only here: it takes a second
+
     assert len(categories) > 0, "categories must hold at least one image, got 0"
     check_range("categories", categories, n_categories)
     check_range("labels", labels, n_classes)

@@ -98,37 +98,50 @@ def _register(key: str, where: str) -> Any:
 
 
 @register_record("factors", needs={CONTINUOUS, DIGITS})
-def attributes(subject: Subject) -> dict[str, Any]:
+def names(subject: Subject) -> dict[str, Any]:
     """Returns the names of the attributes."""
     return {"attributes": list(ATTRIBUTES)}
 
 
 @_register("test_images", "test images")
 def on_test_images(subject: Subject) -> dict[str, Float[np.ndarray, " a"]]:
-    """Returns the partial correlations of Q's mean with the attributes of the test images.
+    """Returns the partial correlations of Q's mean with the attributes of the test images."""
+    assert subject.reference is not None
+    return correlations_in_images(subject, subject.reference.attributes)
+
+
+def correlations_in_images(
+    subject: Subject, attributes: Float[np.ndarray, "n a"]
+) -> dict[str, Float[np.ndarray, " a"]]:
+    """Returns the partial correlations of Q's mean with attributes of the test images, by the code's name.
 
     Controlled for the first category (argmax of Q) and the other continuous codes; see `partial_correlations`.
     """
-    assert subject.reference is not None
     spec, categories, k = subject.spec, None, 0
     if spec.categorical:
         categories = posterior_categories(spec, subject.q_on_test)[:, 0].numpy()
         k = n_categories(spec, spec.categorical[0])
     means = posterior_means(spec, subject.q_on_test).numpy()
-    return _by_code(subject, partial_correlations(means, subject.reference.attributes, categories, k))
+    return _by_code(subject, partial_correlations(means, attributes, categories, k))
 
 
 @_register("samples", "samples")
 def on_samples(subject: Subject) -> dict[str, Float[np.ndarray, " a"]]:
     """Returns the partial correlations of the codes themselves with the attributes of the images made from them."""
+    return correlations_in_samples(subject, measure_attributes(subject.samples.images, "attributes of samples"))
+
+
+def correlations_in_samples(
+    subject: Subject, attributes: Float[np.ndarray, "n a"]
+) -> dict[str, Float[np.ndarray, " a"]]:
+    """Returns the partial correlations of the codes with attributes of the samples, by the code's name."""
     spec, samples, categories, k = subject.spec, subject.samples, None, 0
     if spec.categorical:
         first = spec.categorical[0]
         categories = samples.c[:, spec.c_slices[first]].argmax(dim=1).numpy()
         k = n_categories(spec, first)
     codes = samples.c[:, [spec.c_slices[i].start for i in spec.continuous]].numpy()
-    measured = measure_attributes(samples.images, "attributes of samples")
-    return _by_code(subject, partial_correlations(codes, measured, categories, k))
+    return _by_code(subject, partial_correlations(codes, attributes, categories, k))
 
 
 def _by_code(subject: Subject, rows: Float[np.ndarray, "j a"]) -> dict[str, Float[np.ndarray, " a"]]:

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: confusion matrices, and heat maps of what each continuous code controls."""
+"""Pictures of an evaluation: confusion matrices, and heat maps of what each code controls or knows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from infogan.auxiliary import category_labels, in_order_of_digits, new_figure, render, save_png
+from infogan.auxiliary import category_labels, default_style, in_order_of_digits, new_figure, render, save_png
 from infogan.evaluation.tables import MODELS
 
 
 def draw_evaluation(evaluation: dict[str, Any], folder: Path) -> list[Path]:
-    """Writes `confusion.png` and `factors.png`, and those of the vanilla GAN, and returns their paths."""
+    """Writes `confusion.png`, `factors.png` and `factor_matrix.png`, and those of the vanilla GAN; returns their paths.
+
+    Each only if it was measured.
+    """
     paths = []
     for model, label in MODELS.items():
         if model not in evaluation:
@@ -25,13 +28,18 @@ def draw_evaluation(evaluation: dict[str, Any], folder: Path) -> list[Path]:
             names = evaluation["scored"].get("class_names", ())  # earlier evaluations have none: numbers then
             picture = confusion_figure(scores["clustering"], title, names)
             paths.append(save_png(picture, folder / f"confusion{suffix}.png"))
-        if "factors" in scores:
-            panels = {"test images": scores["factors"]["test_images"], "samples": scores["factors"]["samples"]}
-            picture = factors_figure(panels, scores["factors"]["attributes"], title)
+        if (factors := scores.get("factors") or scores.get("image_factors")) and factors["samples"]:
+            images = evaluation["scored"].get("images", "test images")
+            panels = {images: factors["test_images"], "samples": factors["samples"]}
+            picture = factors_figure(panels, factors["attributes"], title)
             paths.append(save_png(picture, folder / f"factors{suffix}.png"))
+        if "disentanglement" in scores:
+            picture = factor_matrix_figure(scores["disentanglement"], title)
+            paths.append(save_png(picture, folder / f"factor_matrix{suffix}.png"))
     return paths
 
 
+@default_style()
 def confusion_figure(
     clusterings: dict[str, dict[str, Any]], title: str, class_names: Sequence[str] = ()
 ) -> UInt8[np.ndarray, "height width 3"]:
@@ -65,6 +73,7 @@ def confusion_figure(
     return render(figure)
 
 
+@default_style()
 def factors_figure(
     panels: dict[str, dict[str, list[float | None]]], attributes: Sequence[str], title: str
 ) -> UInt8[np.ndarray, "height width 3"]:
@@ -75,13 +84,39 @@ def factors_figure(
         attributes: Names of the columns.
         title: Above.
     """
+    titled = {f"{title}: partial correlation, {where}": table for where, table in panels.items()}
+    return _heat_maps(titled, attributes, "RdBu_r", (-1, 1))
+
+
+@default_style()
+def factor_matrix_figure(disentanglement: dict[str, Any], title: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns heat maps of codes (rows) against known factors (columns): what a code knows, and what it serves for.
+
+    Args:
+        disentanglement: Scores of a model; see `known_factors`.
+        title: Above.
+    """
+    panels = {
+        f"{title}: mutual information / entropy of the factor": disentanglement["mutual_information"],
+        f"{title}: importance to forests that predict the factor": disentanglement["importances"],
+    }
+    return _heat_maps(panels, disentanglement["factors"], "Blues", (0, 1))
+
+
+def _heat_maps(
+    panels: dict[str, dict[str, list[float | None]]],
+    columns: Sequence[str],
+    colours: str,
+    limits: tuple[float, float],
+) -> UInt8[np.ndarray, "height width 3"]:
     n_rows = sum(len(table) for table in panels.values())
-    figure, all_axes = new_figure(7, 1.1 * len(panels) + 0.45 * n_rows, n_axes=len(panels))
-    for axes, (where, table) in zip(all_axes, panels.items(), strict=True):
+    width = max(7, 0.9 * len(columns))
+    figure, all_axes = new_figure(width, 1.1 * len(panels) + 0.45 * n_rows, n_axes=len(panels))
+    for axes, (title, table) in zip(all_axes, panels.items(), strict=True):
         values = np.array([[np.nan if r is None else r for r in row] for row in table.values()])
         texts = [["-" if np.isnan(r) else f"{r:.2f}" for r in row] for row in values]
-        _draw_matrix(axes, values, texts, list(table), attributes, "RdBu_r", (-1, 1))
-        axes.set_title(f"{title}: partial correlation, {where}", fontsize=11)
+        _draw_matrix(axes, values, texts, list(table), columns, colours, limits)
+        axes.set_title(title, fontsize=11)
     return render(figure)
 
 

@@ -15,15 +15,20 @@ from infogan.system.files import write_atomically
 from infogan.system.paths import given_path
 from infogan.system.readers import is_count, read_json
 from infogan.training.run import Run
+from infogan.weights.files import WEIGHTS_FILE
 
 EVALUATION_FORMAT = "infogan-evaluation-2"
 EVALUATION_FILE = "evaluation.json"
 
 
 def evaluation_path(checkpoint: Path) -> Path:
-    """Returns where a checkpoint's evaluation belongs: beside its run, or beside the file if it is of no run here."""
-    run = Run.of_checkpoint(checkpoint)
-    return checkpoint.with_suffix(f".{EVALUATION_FILE}") if run is None else run.folder / EVALUATION_FILE
+    """Returns where the evaluation of a checkpoint, or of exported weights, belongs.
+
+    That is in its run's folder, or in that of the weights; beside the file if it is in neither.
+    """
+    if checkpoint.name == WEIGHTS_FILE:
+        return checkpoint.with_name(EVALUATION_FILE)
+    return Run.file_of(checkpoint, EVALUATION_FILE)
 
 
 def save_evaluation(evaluation: dict[str, Any], path: Path) -> None:

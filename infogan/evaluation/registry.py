@@ -72,6 +72,7 @@ class Metric(Record):
         key: Of the number, where the function returns a dictionary that holds more than it.
         spread: Key beside the number, of its interval (two numbers) or its deviation (one).
         floor: Keys that lead to the value of real training images.
+        ceiling: Key beside the number, of the best value that can be had.
         digits: Decimals shown.
         in_report: Whether reports show it.
     """
@@ -86,6 +87,7 @@ class Metric(Record):
     key: str | None = None
     spread: str | None = None
     floor: tuple[str, ...] = ()
+    ceiling: str | None = None
     digits: int = 3
     in_report: bool = True
 
@@ -130,6 +132,10 @@ class Metric(Record):
     def read_floor(self, scores: Scores) -> Any:
         """Returns the value of real training images, or None."""
         return _get(scores, self.floor) if self.floor else None
+
+    def read_ceiling(self, scores: Scores) -> float | None:
+        """Returns the best value that can be had, or None."""
+        return None if self.ceiling is None else _get(scores, (*self.path[:-1], self.ceiling))
 
     def chance(self, scores: Scores, code: str) -> float | None:
         """Returns the value at chance, or None where there is none."""
@@ -206,7 +212,8 @@ def register_metric(
         higher_is_better: Direction: which end the report calls the worst. None keeps it out of reports.
         name: What it is registered by; by default the function's name.
         needs: What must be at hand, else it is left out: `"categorical"` or `"continuous"` codes, `"labels"` of
-            the test images, what the data set says can be measured on it (`"digits"`), `"inception"`.
+            the test images, what the data set says can be measured on it (`"digits"`), `"known factors"` of the
+                test images, `"inception"`.
         table: Name of the table it is in.
         place: Keys that lead to it in the model's scores; by default `"metrics"` and its name.
         **details: Further fields of `Metric`.

@@ -97,6 +97,9 @@ def _report_table(evaluations: Sequence[dict[str, Any]], model: str, title: str,
     for name, summary in summaries:
         cells = [summary(column, values) if values else "-" for column, values in zip(columns, known, strict=True)]
         rows.append([name, "", "", *cells])
+    ceilings = [column.cell(column.metric.read_ceiling(evaluations[0][model])) for column in columns]
+    if any(ceiling != "-" for ceiling in ceilings):
+        rows.append(["ceiling", "", "", *ceilings])
     chances = [column.cell(column.chance([evaluation[model] for evaluation in evaluations])) for column in columns]
     if any(chance != "-" for chance in chances):
         rows.append(["at chance", "", "", *chances])

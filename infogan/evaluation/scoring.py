@@ -5,7 +5,7 @@ Labels are used for nothing but scores. Nets, data and global random state are l
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,32 @@ from infogan.evaluation.fresh_q import FreshQ
 from infogan.evaluation.inception import InceptionReference, measure_inception_reference
 from infogan.evaluation.reference import NEIGHBOURS, DigitReference, measure_reference
 from infogan.evaluation.sampling import draw_samples, q_outputs
-from infogan.evaluation.subject import CATEGORICAL, CONTINUOUS, DIGITS, INCEPTION, Subject, count_classes
+from infogan.evaluation.subject import (
+    CATEGORICAL,
+    CONTINUOUS,
+    DIGITS,
+    FACTORS,
+    INCEPTION,
+    NO_DIGITS,
+    Subject,
+    count_classes,
+)
 from infogan.losses import mutual_information_lower_bound
 from infogan.models import Discriminator
+from infogan.system.console import forgiving_console
 from infogan.system.paths import given_folder
-from infogan.system.runtime import resolve_device
+from infogan.system.runtime import kept_global_state, resolve_device
 from infogan.training.checkpoint import find_checkpoint, load_nets
 from infogan.training.environment import environment, read_sessions
 from infogan.training.run import Run
 
 MAX_SAMPLES = 1_000_000
+MOST_TRAINING_IMAGES = 10_000  # that are scored where no others are there
 N_QUICK_IMAGES = 2000  # test images, and as many samples, of an evaluation while training
 
 
+@forgiving_console()
+@kept_global_state()
 def evaluate(
     run: str | Path,
     data_dir: str | Path | None = None,
@@ -71,7 +84,13 @@ def evaluate(
     if data_dir is None:
         data_dir = nets.config.data_dir if Path(nets.config.data_dir).is_dir() else "data"
     data_dir = given_folder(data_dir, "--data-dir")
-    dataset = load_scored_dataset(nets.config.dataset, data_dir)
+    dataset = load_scored_dataset(nets.config.dataset, data_dir, nets.config.image_form)
+    has_test_images = len(dataset.test_images) > 0
+    if not has_test_images:  # all were learned from; no label was, so that these score what was found all the same
+        n = len(dataset.images)
+        kept = torch.linspace(0, n - 1, min(n, MOST_TRAINING_IMAGES)).round().long()  # of every class, if sorted by it
+        labels = dataset.labels[kept] if len(dataset.labels) else dataset.labels
+        dataset = replace(dataset, test_images=dataset.images[kept], test_labels=labels)
     reference = inception_reference = None
     if DIGITS in dataset.measurable:
         reference = measure_reference(dataset, n_samples, seed, device)
@@ -105,6 +124,7 @@ def evaluate(
             "dataset": dataset.name,
             "class_names": list(dataset.class_names),
             "measurable": sorted(dataset.measurable),
+            "images": "test images" if has_test_images else "training images",
             "n_test_images": len(dataset.test_images),
             "n_samples": n_samples,
             "seed": seed,
@@ -126,8 +146,8 @@ def evaluate(
 
 def _skipped(subject: Subject) -> list[str]:
     """Returns a line for each thing that metrics need and the data set has not."""
-    # What the codes or the call leave out is no surprise.
-    expected = {CATEGORICAL, CONTINUOUS, INCEPTION}
+    # What the codes or the call leave out is no surprise, nor that photographs come without factors.
+    expected = {CATEGORICAL, CONTINUOUS, INCEPTION, FACTORS, NO_DIGITS}
     unmet = registry.unmet_needs(subject.available | expected)
     return [f"{', '.join(titles)}: need {need}, not {subject.dataset.name}" for need, titles in unmet.items()]
 
@@ -154,6 +174,7 @@ def evaluate_nets(
     - `clustering`: of the test images by each categorical code; see `clustering`.
     - `factors`: what each continuous code controls; see `factors` and `sweeps`. Of digits alone.
     - `quality`: of the samples, by the digit classifier; see `quality`. Of digits alone.
+    - `disentanglement`: of the codes of the test images; see `known_factors`. Of images with known factors alone.
     - `inception`: Inception FID and KID of the samples, if its reference is given; see `inception`.
     - `metrics`: those that were registered from elsewhere.
 
@@ -178,7 +199,8 @@ def quick_scores(
 ) -> dict[str, float]:
     """Returns what can be measured in a second or two while training: the run's own Q on a part of the test images.
 
-    `eval_accuracy_<code>` and `eval_nmi_<code>` of the categorical codes on `N_QUICK_IMAGES` test images, and
+    `eval_accuracy_<code>` and `eval_nmi_<code>` of the categorical codes on `N_QUICK_IMAGES` test images with labels,
+    if there are any, and
     `eval_mi_<code>`, L_I in nats, of all codes on as many samples; in evaluation mode, as `own_q` of
     `evaluate_nets`. A seed means the same images and latents every time, so that a curve shows learning alone.
     Neither the nets nor any global random state are changed.
@@ -192,11 +214,12 @@ def quick_scores(
     """
     rng = torch.Generator().manual_seed(seed)
     kept = torch.randperm(len(dataset.test_images), generator=rng)[:N_QUICK_IMAGES]
-    q_on_test = q_outputs(discriminator, dataset.test_images[kept])
-    labels, n_classes = dataset.test_labels[kept].numpy(), count_classes(dataset)
     scores = {}
-    for name, found in cluster_by_codes(spec, q_on_test, labels, n_classes).items():
-        scores |= {f"eval_accuracy_{name}": found.accuracy, f"eval_nmi_{name}": found.nmi}
+    if len(dataset.test_labels):
+        q_on_test = q_outputs(discriminator, dataset.test_images[kept])
+        labels, n_classes = dataset.test_labels[kept].numpy(), count_classes(dataset)
+        for name, found in cluster_by_codes(spec, q_on_test, labels, n_classes).items():
+            scores |= {f"eval_accuracy_{name}": found.accuracy, f"eval_nmi_{name}": found.nmi}
     samples = draw_samples(generator, spec, N_QUICK_IMAGES, rng, what=None)
     bounds = mutual_information_lower_bound(spec, samples.c, q_outputs(discriminator, samples.images))
     return scores | {f"eval_mi_{name}": bound for name, bound in zip(spec.names, bounds.tolist(), strict=True)}

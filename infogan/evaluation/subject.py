@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 N_SWEEP_ROWS = 200  # of categories and noises, for each continuous code
 CATEGORICAL, CONTINUOUS, LABELS, DIGITS, INCEPTION = "categorical", "continuous", "labels", "digits", "inception"
+FACTORS = "known factors"
+NO_DIGITS = "images other than digits"
+N_NOISE_PAIRS = 500
 
 Result = TypeVar("Result")
 Latents = tuple[Tensor, Tensor]  # z and c
@@ -71,6 +74,10 @@ class Subject:
         self.sweep_latents: dict[int, Latents] = {
             i: sample_prior(self.spec, N_SWEEP_ROWS, rng) for i in self.spec.continuous
         }
+        self.noise_latents: tuple[Latents, Latents] = (
+            sample_prior(self.spec, N_NOISE_PAIRS, rng),
+            sample_prior(self.spec, N_NOISE_PAIRS, rng),
+        )
 
     @cached_property
     def available(self) -> frozenset[str]:
@@ -80,8 +87,10 @@ class Subject:
             CONTINUOUS: bool(self.spec.continuous),
             LABELS: len(self.dataset.test_labels) > 0,
             INCEPTION: self.inception is not None,
+            FACTORS: self.dataset.factors is not None,
             **dict.fromkeys(self.dataset.measurable, True),
             DIGITS: self.reference is not None,
+            NO_DIGITS: self.reference is None,
         }
         return frozenset(need for need, is_met in found.items() if is_met)
 

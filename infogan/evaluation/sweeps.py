@@ -74,7 +74,7 @@ def sweep_scores(
     if categories is not None:
         shared = _shared_direction(change[has_outlines], categories.numpy()[has_outlines])
     return {
-        "range_covered": _median(change[has_outlines]) / spread,
+        "range_covered": median(change[has_outlines]) / spread,
         "shared_direction": shared,
         "digit_kept": float((digits == digits[0]).all(axis=0).mean()),
     }
@@ -84,11 +84,12 @@ def _shared_direction(change: Float[np.ndarray, "n 6"], categories: Int[np.ndarr
     """Returns for each attribute the share of categories in which it changes the way it does in most."""
     if not len(change):
         return np.full(change.shape[1], np.nan)
-    signs = np.sign([_median(change[categories == category]) for category in np.unique(categories)])
+    signs = np.sign([median(change[categories == category]) for category in np.unique(categories)])
     return np.maximum((signs > 0).mean(axis=0), (signs < 0).mean(axis=0))
 
 
-def _median(rows: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:
+def median(rows: Float[np.ndarray, "n k"]) -> Float[np.ndarray, " k"]:
+    """Returns the median of each column; NaN without rows."""
     return np.median(rows, axis=0) if len(rows) else np.full(rows.shape[1], np.nan)
 
 

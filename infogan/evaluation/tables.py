@@ -54,9 +54,10 @@ def describe_evaluation(evaluation: dict[str, Any]) -> str:
     scored = evaluation["scored"]
     models = {label: evaluation[model] for model, label in MODELS.items() if model in evaluation}
     codes = next(iter(models.values()))["mutual_information"]
+    images = f"{scored['n_test_images']:,} {scored.get('images', 'test images')} of {scored['dataset']}"
     head = (
-        f"{evaluation['run']}, step {evaluation['step']}: {scored['n_test_images']:,} test images of "
-        f"{scored['dataset']}, {scored['n_samples']:,} samples, seed {scored['seed']}"
+        f"{evaluation['run']}, step {evaluation['step']}: {images}, {scored['n_samples']:,} samples, "
+        f"seed {scored['seed']}"
     )
     notes = ["codes: " + ", ".join(f"{name} {entry['code']}" for name, entry in codes.items())]
     notes.append("in brackets: 95% bootstrap intervals over the samples")
@@ -119,6 +120,10 @@ def _numbers_table(title: str, metrics: Sequence[Metric], models: Mapping[str, S
     if any(floor is not None for floor in floors):
         cells = [cell(floor, metric.digits) for metric, floor in zip(metrics, floors, strict=True)]
         rows.append(["real training images", *cells])
+    ceilings = [metric.read_ceiling(next(iter(models.values()))) for metric in metrics]
+    if any(ceiling is not None for ceiling in ceilings):
+        cells = [cell(ceiling, metric.digits) for metric, ceiling in zip(metrics, ceilings, strict=True)]
+        rows.append(["ceiling", *cells])
     # Of all rows, or none: a column may be of codes with different values at chance.
     shared = [column[0] if len(set(column)) == 1 else "-" for column in zip(*chances, strict=True)]
     if any(chance != "-" for chance in shared):

@@ -78,6 +78,14 @@ class OverclusteredQ(nn.Module):
             )
         return torch.cat([params[i] for i in range(len(self.spec.codes))], dim=1)
 
+    def drop_training_state(self) -> None:
+        """Removes what only training needs: over-clusters and joint distributions. Categories and codes remain."""
+        if not hasattr(self, "overclusters"):  # dropped before
+            return
+        del self.overclusters, self.overcluster_joints
+        for i in range(len(self.sizes)):
+            delattr(self, f"category_joint_{i}")
+
     @torch.no_grad()
     def merge(self) -> None:
         """Merges the over-clusters of each head, and starts the categories from the head that is most informative."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+from infogan.system.console import forgiving_console, leave_quietly
 
 
 class UserError(ValueError):
@@ -47,18 +50,33 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def show_warning(text: str) -> None:
+    """Shows a warning on stderr."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def as_warning(picture: str) -> Iterator[None]:
+    """Makes a warning of whatever goes wrong with a picture: it is not worth the work that it shows."""
+    try:
+        yield
+    except Exception as error:  # matplotlib, fonts, the user's settings and the disk can all fail
+        show_warning(f"{picture} is not drawn: {one_line(error)}")
+
+
 def run_script(main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and exits with what it returns.
 
     Bad input, and a file or folder that the system refuses, ends in one line on stderr and exit code 2; training
     that fell apart likewise, with 1.
     """
-    try:
-        code = main()
-    except (UserError, NonFiniteLossError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1 if isinstance(error, NonFiniteLossError) else 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = 130
-    sys.exit(code)
+    with forgiving_console():
+        try:
+            code = main()
+        except (UserError, NonFiniteLossError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            code = 1 if isinstance(error, NonFiniteLossError) else 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            code = 130
+    leave_quietly(code)

@@ -176,6 +176,75 @@ def set_generator_state(generator: torch.Generator, state: torch.Tensor, other_d
 _STATE_BYTES = (5056, 16)  # of torch's generators: on a CPU, on CUDA
 
 
+class GlobalState:
+    """The global state of the process as one of its users has it, while the caller's own is left alone.
+
+    What is global: the generators of Python, NumPy and torch, deterministic algorithms, the precision of matrix
+    multiplications. Within `entered` all of it is this object's, as it last was there; after it, it is the caller's
+    again. An entry within another one changes nothing: the state is private already.
+    """
+
+    def __init__(self) -> None:
+        self._own: dict[str, Any] | None = None
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        global _is_entered
+        if _is_entered:
+            yield
+            return
+        before, _is_entered = _global_state(), True
+        try:
+            if self._own is not None:
+                _set_global_state(self._own)
+            yield
+        finally:
+            self._own, _is_entered = _global_state(), False
+            _set_global_state(before)
+
+
+_is_entered = False
+
+
+@contextlib.contextmanager
+def kept_global_state() -> Iterator[None]:
+    """Leaves all global state of the process, after it, as it was before; see `GlobalState`. Also a decorator."""
+    with GlobalState().entered():
+        yield
+
+
+def _global_state() -> dict[str, Any]:
+    return {
+        # As they are: to make plain values of them takes a thousandth of a second, at every step.
+        "rng": (random.getstate(), np.random.get_state(), torch.get_rng_state()),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None,
+        "seed": torch.initial_seed(),
+        "deterministic": (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ),
+        "fill": torch.utils.deterministic.fill_uninitialized_memory,  # pyright: ignore[reportAttributeAccessIssue]
+        "cudnn": (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32),
+        "precision": (torch.get_float32_matmul_precision(), _default_precision),
+    }
+
+
+def _set_global_state(state: dict[str, Any]) -> None:
+    global _default_precision
+    for restore, rng in zip((random.setstate, np.random.set_state, torch.set_rng_state), state["rng"], strict=True):
+        restore(rng)
+    if state["cuda"] is not None:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    elif torch.cuda.is_initialized():  # only since then; it would have had the seed that torch had
+        torch.cuda.manual_seed_all(state["seed"])
+    enabled, warn_only = state["deterministic"]
+    torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+    torch.utils.deterministic.fill_uninitialized_memory = state["fill"]  # pyright: ignore[reportAttributeAccessIssue]
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = state["cudnn"]
+    precision, _default_precision = state["precision"]
+    torch.set_float32_matmul_precision(precision)
+
+
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seeds torch's global generators within it; after it they are as they were."""

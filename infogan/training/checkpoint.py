@@ -1,26 +1,36 @@
-"""Checkpoints: found, read without executing anything, and made into nets."""
+"""Checkpoints and exported weights: found, read without executing anything, and made into nets."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from infogan.config.spec import LatentSpec
 from infogan.config.train_config import TrainConfig
-from infogan.models import Discriminator, Generator
+from infogan.models import Discriminator, Generator, ImageShape
 from infogan.system.errors import MALFORMED, UserError, one_line, shown
 from infogan.system.paths import given_folder, given_path
 from infogan.system.readers import is_count
 from infogan.system.tensor_files import read_tensors
 from infogan.training.run import CHECKPOINT_FORMAT, N_CHECKPOINTS_KEPT, Run
-from infogan.training.trainer import differences_between, make_extensions, make_nets
+from infogan.training.trainer import differences_between, make_extensions, make_folded_nets, make_nets
+from infogan.weights.files import (
+    ENCODER,
+    WEIGHTS_FILE,
+    WEIGHTS_FORMAT,
+    WEIGHTS_SUFFIX,
+    read_description,
+    read_weights,
+)
+from infogan.weights.pretrained import pretrained_file, pretrained_names
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -76,20 +86,32 @@ def _renamed(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", argument: str = "--checkpoint") -> Path:
-    """Returns a checkpoint's path: of the file or run given, else of the newest run under `out_dir`.
+    """Returns the path of a checkpoint or of exported weights; if none is given, of the newest run under `out_dir`.
 
     An error names `argument`.
+
+    Args:
+        run_or_file: A run's folder, for its newest checkpoint; a checkpoint or a safetensors file; a folder with
+            exported weights; or the name of weights that the package ships.
+        out_dir: The folder of `runs/`.
+        argument: What the user calls `run_or_file`.
 
     Raises:
         UserError: There is none.
     """
     if run_or_file is not None:
         given = given_path(run_or_file, argument)
-        if not given.exists():
-            raise UserError(
-                f"{argument}: expected a run's folder, as in runs/<name>, or a .pt file, got {str(given)!r}"
-            )
-        return Run.open(given, argument).latest_checkpoint() if given.is_dir() else given
+        if given.is_dir():
+            weights = given / WEIGHTS_FILE
+            return weights if weights.is_file() else Run.open(given, argument).latest_checkpoint()
+        if given.exists():
+            return given
+        if (shipped := pretrained_file(str(run_or_file))) is not None:
+            return shipped
+        raise UserError(
+            f"{argument}: expected a run's folder, as in runs/<name>, exported weights, the name of pretrained ones "
+            f"({', '.join(pretrained_names())}) or a .pt file, got {str(run_or_file)!r}"
+        )
     runs = given_folder(out_dir, "--out-dir") / "runs"
     files = list(runs.glob("*/checkpoints/step_*.pt"))
     if not files:
@@ -103,10 +125,10 @@ def find_checkpoint(run_or_file: str | Path | None, out_dir: str | Path = ".", a
 
 @dataclass(frozen=True)
 class TrainedNets:
-    """The nets of a checkpoint, in evaluation mode.
+    """The nets of a checkpoint, or of exported weights, in evaluation mode.
 
     Attributes:
-        name: The run's.
+        name: The run's, or what the exported model is called.
         generator: G; its EMA where the run kept one.
         averaged_generator: Whether it is the EMA.
         discriminator: D and Q.
@@ -114,6 +136,10 @@ class TrainedNets:
         config: The run's configuration.
         step: Steps trained.
         seconds: That these steps took; None in a checkpoint that `fit` did not write.
+        image_shape: Channels, height and width in pixels.
+        checkpoint: The file they are from.
+        encoder_weights: Of the encoder that exported nets came with, without BatchNorm, by their names; empty where
+            there is none, and for a checkpoint, beside whose run it is kept.
     """
 
     name: str
@@ -124,28 +150,40 @@ class TrainedNets:
     config: TrainConfig
     step: int
     seconds: float | None
+    image_shape: ImageShape
+    checkpoint: Path
+    encoder_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bool = False) -> TrainedNets:
-    """Returns the nets that a checkpoint holds; it alone is needed, and it may be from another device.
+    """Returns the nets of a checkpoint or of exported weights; the file alone is needed, from whichever device.
 
     Args:
-        path: The checkpoint, or a run's folder, as in runs/<name>, for its newest.
+        path: A checkpoint; a run's folder, as in runs/<name>, for its newest; what `scripts/export.py` wrote as
+            safetensors or for Hugging Face; or the name of weights that the package ships.
         device: Where to put them.
         baseline: The vanilla GAN with its probe Q, of which no EMA is kept, instead of InfoGAN.
 
     Raises:
-        UserError: The file is not a checkpoint, it is damaged, or it holds no vanilla GAN.
+        UserError: The file is of another kind, it is damaged, or it holds no vanilla GAN.
     """
     path = find_checkpoint(path, argument="path")
+    return (_of_weights if path.suffix == WEIGHTS_SUFFIX else _of_checkpoint)(path, device, baseline)
+
+
+_NO_BASELINE = "it holds no vanilla GAN: expected the checkpoint of a run with --baseline"
+
+
+def _of_checkpoint(path: Path, device: torch.device | str, baseline: bool) -> TrainedNets:
     state = load_checkpoint(path)
     with _naming(path):
         config = _saved_config(state)
         if baseline and state["vanilla"] is None:
-            raise UserError("it holds no vanilla GAN: expected the checkpoint of a run with --baseline")
+            raise UserError(_NO_BASELINE)
         trained, average = (state["vanilla"], None) if baseline else (state["infogan"], state["generator_ema"])
         weights = {**trained, "generator": trained["generator"] if average is None else average}
         generator, discriminator = _nets_that_fit(config, state["image_shape"], weights)
+        channels, height, width_px = state["image_shape"]
         seconds = state.get("log", {}).get("seconds")
         if seconds is not None and not 0 <= seconds < math.inf:
             raise ValueError(f"expected seconds of 0 or more, got {shown(seconds)}")
@@ -160,7 +198,61 @@ def load_nets(path: str | Path, device: torch.device | str = "cpu", baseline: bo
         config=config,
         step=state["step"],
         seconds=seconds,
+        image_shape=(channels, height, width_px),
+        checkpoint=path,
     )
+
+
+def _of_weights(path: Path, device: torch.device | str, baseline: bool) -> TrainedNets:
+    if baseline:
+        raise UserError(f"{path}: {_NO_BASELINE}")
+    description = read_description(path)
+    try:
+        config = TrainConfig.from_dict({**description["train_config"], "name": description["name"]})
+        channels, height, width_px = description["image_shape"]
+        nets = make_folded_nets(config, (channels, height, width_px))
+        expected = {name: weight.shape for name, weight in nets.state_dict().items()}
+        tensors = read_weights(path, expected, description["sha256"], device)
+        nets.load_state_dict({name: tensors[name] for name in expected}, assign=True)
+        return TrainedNets(
+            name=description["name"],
+            generator=nets["generator"],  # pyright: ignore[reportArgumentType]
+            averaged_generator=description["averaged_generator"],
+            discriminator=nets["discriminator"],  # pyright: ignore[reportArgumentType]
+            spec=config.spec,
+            config=config,
+            step=description["step"],
+            seconds=description["seconds"],
+            image_shape=(channels, height, width_px),
+            checkpoint=path,
+            encoder_weights={
+                name.removeprefix(ENCODER): weight for name, weight in tensors.items() if name.startswith(ENCODER)
+            },
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (LookupError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+        raise UserError(f"{path} has no description that fits: {one_line(error)}") from error
+
+
+def describe_nets(nets: TrainedNets, name: str) -> dict[str, Any]:
+    """Returns what exported weights say of themselves, ready for JSON; `load_nets` needs it, and their digest besides.
+
+    Args:
+        nets: The nets.
+        name: What the exported model is called.
+    """
+    # The vanilla GAN is left behind, and where one machine keeps its data says nothing of the nets.
+    config = dataclasses.replace(nets.config, name=name, baseline=False).to_dict()
+    return {
+        "format": WEIGHTS_FORMAT,
+        "name": name,
+        "step": nets.step,
+        "seconds": nets.seconds,
+        "averaged_generator": nets.averaged_generator,
+        "image_shape": [*nets.image_shape],
+        "train_config": {name: value for name, value in config.items() if name != "data_dir"},
+    }
 
 
 def load_resumable(path: Path, config: TrainConfig) -> dict[str, Any]:

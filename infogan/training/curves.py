@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from infogan.auxiliary import new_figure, render
+from infogan.auxiliary import default_style, new_figure, render
 from infogan.config.spec import LatentSpec
 
 
+@default_style()
 def loss_figures(
     rows: Sequence[dict[str, float]],
     spec: LatentSpec,

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from infogan.config.datasets import WHAT_AUTO_MAY_BE, is_own_images
 from infogan.config.options import MAX_EPOCHS, MAX_STEPS, whole_number
 from infogan.config.train_config import TrainConfig
 from infogan.data.batches import epoch_of
 from infogan.data.datasets import ImageDataset, load_dataset
 from infogan.system import distributed
+from infogan.system.console import forgiving_console
 from infogan.system.errors import MALFORMED, NonFiniteLossError, UserError, one_line
 from infogan.system.paths import given_folder
-from infogan.system.runtime import resolve_device, resolve_precision
+from infogan.system.runtime import kept_global_state, resolve_device, resolve_precision
 from infogan.training.checkpoint import load_resumable
 from infogan.training.recorder import MAX_SAMPLE_GRIDS, MeanLog, Monitor, Recorder, RunRecorder
 from infogan.training.run import Run
+from infogan.training.tensorboard import check_tensorboard
 from infogan.training.trainer import Trainer
 
 
 def train(
-    config: TrainConfig, out_dir: str | Path = ".", epochs: int | None = None, monitor: Monitor | None = None
+    config: TrainConfig,
+    out_dir: str | Path = ".",
+    epochs: int | None = None,
+    monitor: Monitor | None = None,
+    tensorboard: bool = False,
 ) -> Run:
     """Trains a new run, writes its pictures, and returns it.
 
@@ -33,27 +42,32 @@ def train(
         out_dir: Where samples/, track_loss/ and runs/ are made.
         epochs: Passes over the images, instead of `config.steps`.
         monitor: Scores the nets every `config.eval_every` steps; see `evaluation.quick_scores`.
+        tensorboard: Whether TensorBoard gets the metrics and the sample grids too, in the run's folder.
 
     Raises:
         UserError: Input that cannot be used.
         NonFiniteLossError: Training fell apart; the checkpoints stay.
     """
-    with distributed.joined(resolve_device(config.device)):
+    if tensorboard:
+        check_tensorboard()
+    with _own_process(config.device):
         if folder := distributed.from_first(lambda: _run_before_restart(out_dir)):
             # It was made from these very flags, so there is nothing to hold against it.
-            return _resume(folder, {}, None, None, monitor)
+            return _resume(folder, {}, None, None, monitor, tensorboard)
         dataset = _load_on_all_ranks(config)
         config = _resolved(config, dataset, epochs)
         _check_monitor(config, monitor)
         trainer, log = Trainer(config, dataset.images), MeanLog()
         # The run is made last, so that bad input leaves no empty folders.
         run = distributed.from_first(lambda: Run.create(config, out_dir))
-        recorder = _make_recorder(run, trainer, log, dataset, monitor)
-        for warning in filter(None, (extension.warning() for extension in trainer.extensions)):
-            recorder.warn(warning)
-        # From here on there is always a checkpoint, and a disk that cannot hold one is noticed at once.
-        distributed.from_first(recorder.save_checkpoint)
-        _fit(trainer, log, recorder)
+        with _locked(run):
+            recorder = _make_recorder(run, trainer, log, dataset, monitor, tensorboard)
+            recorder.show_images()
+            for warning in filter(None, (extension.warning() for extension in trainer.extensions)):
+                recorder.warn(warning)
+            # From here on there is always a checkpoint, and a disk that cannot hold one is noticed at once.
+            distributed.from_first(recorder.save_checkpoint)
+            _fit(trainer, log, recorder)
         return run
 
 
@@ -62,6 +76,7 @@ def resume(
     out_dir: str | Path | None = None,
     epochs: int | None = None,
     monitor: Monitor | None = None,
+    tensorboard: bool = False,
     **changes: Any,
 ) -> Run:
     """Goes on with a run from its last checkpoint, to its end, and returns it.
@@ -71,14 +86,17 @@ def resume(
         out_dir: Checked, if given: a run stays where it is.
         epochs: Passes over the images in all, instead of `steps`.
         monitor: As in `train`.
+        tensorboard: As in `train`.
         changes: What the run is to have instead; only what does not make it another run may change, as `steps`.
 
     Raises:
         UserError: It is no run, something was asked for that contradicts it, or its data set is not there.
         NonFiniteLossError: Training fell apart; the checkpoints stay.
     """
-    with distributed.joined(resolve_device(changes.get("device", "auto"))):
-        return _resume(run, changes, out_dir, epochs, monitor)
+    if tensorboard:
+        check_tensorboard()
+    with _own_process(changes.get("device", "auto")):
+        return _resume(run, changes, out_dir, epochs, monitor, tensorboard)
 
 
 def resumed(folder: str | Path, changes: dict[str, Any], out_dir: str | Path | None = None) -> tuple[Run, TrainConfig]:
@@ -88,10 +106,22 @@ def resumed(folder: str | Path, changes: dict[str, Any], out_dir: str | Path | N
         UserError: It is no run, or something was asked for that contradicts it.
     """
     run = Run.open(folder, "--resume")
-    config = run.read_config().changed("--resume", **changes)
+    config, changes = run.read_config(), dict(changes)
+    if _may_be_the_same_images(config.dataset, asked := str(changes.get("dataset"))):
+        del changes["dataset"]
+        config = config if asked == "auto" else dataclasses.replace(config, dataset=asked)
+    config = config.changed("--resume", **changes)
     if out_dir is not None and given_folder(out_dir, "--out-dir").resolve() != run.out_dir.resolve():
         raise UserError(f"--out-dir: a resumed run stays in {str(run.out_dir)!r}, got {str(out_dir)!r}")
     return run, config
+
+
+def _may_be_the_same_images(run: str, asked: str) -> bool:
+    """Returns whether a data set that is asked for may be a run's own: its file elsewhere, or what `auto` was then.
+
+    Once they are loaded, the images are compared with those of the checkpoint.
+    """
+    return (is_own_images(asked) and is_own_images(run)) or (asked == "auto" and run in WHAT_AUTO_MAY_BE)
 
 
 def _resume(
@@ -100,15 +130,53 @@ def _resume(
     out_dir: str | Path | None,
     epochs: int | None,
     monitor: Monitor | None,
+    tensorboard: bool,
 ) -> Run:
     # Of several machines, only that of rank 0 needs to have the run's folder.
     run, config = distributed.from_first(lambda: resumed(folder, changes, out_dir))
-    path = distributed.from_first(run.latest_checkpoint)
-    state = distributed.from_first(lambda: load_resumable(path, config))
-    dataset = _load_on_all_ranks(config)
-    config = _resolved(config, dataset, epochs)
-    _check_monitor(config, monitor)
-    trainer, log = Trainer(config, dataset.images), MeanLog()
+    with _locked(run):
+        path, state = distributed.from_first(lambda: _newest_state(run, config)) or (None, None)
+        dataset = _load_on_all_ranks(config)
+        config = _resolved(config, dataset, epochs)
+        _check_monitor(config, monitor)
+        trainer, log = Trainer(config, dataset.images), MeanLog()
+        if path is not None and state is not None:
+            _restore(trainer, log, dataset, state, path)
+        if config.steps < trainer.step:
+            flag, given = ("--steps", config.steps) if epochs is None else ("--epochs", epochs)
+            raise UserError(f"{flag}: expected to reach at least step {trainer.step}, where the run is, got {given}")
+        recorder = _make_recorder(run, trainer, log, dataset, monitor, tensorboard)
+        if state is None:
+            recorder.warn("the run has no checkpoint yet, and begins anew, from its configuration")
+        elif state["device"] != trainer.device.type:
+            recorder.warn(
+                f"the run was on {state['device']}, and goes on with other random numbers on {trainer.device}"
+            )
+        distributed.from_first(lambda: recorder.write_resumed(state or {}))
+        if state is None:
+            distributed.from_first(recorder.save_checkpoint)
+        _fit(trainer, log, recorder)
+        return run
+
+
+def _newest_state(run: Run, config: TrainConfig) -> tuple[Path, dict[str, Any]] | None:
+    """Returns a run's newest checkpoint and what it holds; None if the run was killed before its first.
+
+    Raises:
+        UserError: The checkpoint cannot be used, or there is none though the run has trained.
+    """
+    if not run.has_checkpoints() and not run.read_metrics():
+        return None
+    path = run.latest_checkpoint()
+    return path, load_resumable(path, config)
+
+
+def _restore(trainer: Trainer, log: MeanLog, dataset: ImageDataset, state: dict[str, Any], path: Path) -> None:
+    """Brings a trainer and its log to where a checkpoint is.
+
+    Raises:
+        UserError: It is of another run or of other images, or it is damaged.
+    """
     try:
         trainer.load_state_dict(state)
         log.load_state_dict(state["log"], trainer.device)
@@ -116,19 +184,16 @@ def _resume(
         raise UserError(f"--resume: {path}: {error}") from None
     except MALFORMED as error:
         raise UserError(f"--resume: {path} is not a checkpoint of this run: {one_line(error)}") from error
-    if config.steps < trainer.step:
-        flag, given = ("--steps", config.steps) if epochs is None else ("--epochs", epochs)
-        raise UserError(f"{flag}: expected to reach at least step {trainer.step}, where the run is, got {given}")
-    recorder = _make_recorder(run, trainer, log, dataset, monitor)
-    if state["device"] != trainer.device.type:
-        recorder.warn(f"the run was on {state['device']}, and goes on with other random numbers on {trainer.device}")
-    distributed.from_first(recorder.write_resumed)
-    _fit(trainer, log, recorder)
-    return run
+    digest = dataset.digest()
+    if (saved := state.get("images_sha256", digest)) != digest:  # earlier checkpoints have none
+        raise UserError(
+            f"--dataset: expected the images that the run was trained on, of SHA-256 {saved}, "
+            f"got others of the same shape, of SHA-256 {digest}: {dataset.name}"
+        )
 
 
 def _fit(trainer: Trainer, log: MeanLog, recorder: Recorder) -> None:
-    """Trains to the last step, or to a Ctrl-C or SIGTERM, and then saves and draws everything."""
+    """Trains to the last step, or to a signal to stop, and then saves and draws everything."""
     config, per_epoch = trainer.config, trainer.batches.per_epoch
     sample_steps = per_epoch * sample_every(config, per_epoch)
     with StopRequest() as stop, recorder:
@@ -161,10 +226,27 @@ def sample_every(config: TrainConfig, per_epoch: int) -> int:
     return config.sample_every or -(-epoch_of(config.steps, per_epoch) // MAX_SAMPLE_GRIDS)
 
 
+@contextlib.contextmanager
+def _own_process(device: str) -> Iterator[None]:
+    """A run's surroundings: its ranks are joined, its console never fails, and its caller's global state is kept."""
+    with forgiving_console(), kept_global_state(), distributed.joined(resolve_device(device)):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(run: Run) -> Iterator[None]:
+    """Keeps other processes from training a run; the first rank holds the lock for all."""
+    with contextlib.ExitStack() as stack:
+        distributed.from_first(lambda: stack.enter_context(run.locked()))
+        yield
+
+
 def _make_recorder(
-    run: Run, trainer: Trainer, log: MeanLog, dataset: ImageDataset, monitor: Monitor | None
+    run: Run, trainer: Trainer, log: MeanLog, dataset: ImageDataset, monitor: Monitor | None, tensorboard: bool
 ) -> Recorder:
-    return RunRecorder(run, trainer, log, dataset, monitor) if distributed.is_first() else Recorder()
+    if not distributed.is_first():
+        return Recorder()
+    return RunRecorder(run, trainer, log, dataset, monitor, tensorboard)
 
 
 def _run_before_restart(out_dir: str | Path) -> str | None:
@@ -176,12 +258,12 @@ def _run_before_restart(out_dir: str | Path) -> str | None:
 def _load_on_all_ranks(config: TrainConfig) -> ImageDataset:
     """Returns the data set, the same on every rank: rank 0 decides which it is, and downloads it."""
     if distributed.n_ranks() == 1:
-        return load_dataset(config.dataset, config.data_dir)
-    name = distributed.from_first(lambda: load_dataset(config.dataset, config.data_dir).name)
+        return load_dataset(config.dataset, config.data_dir, config.image_form)
+    name = distributed.from_first(lambda: load_dataset(config.dataset, config.data_dir, config.image_form).name)
     # On another machine its first rank downloads, if need be, and the others find it.
-    dataset = load_dataset(name, config.data_dir) if distributed.is_first_here() else None
+    dataset = load_dataset(name, config.data_dir, config.image_form) if distributed.is_first_here() else None
     distributed.wait_for_all()
-    return dataset or load_dataset(name, config.data_dir)
+    return dataset or load_dataset(name, config.data_dir, config.image_form)
 
 
 def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) -> TrainConfig:
@@ -213,8 +295,14 @@ def _check_monitor(config: TrainConfig, monitor: Monitor | None) -> None:
         raise UserError(f"eval_every: expected 0 without a monitor, got {config.eval_every}; infogan.train has one")
 
 
+_HANGUP = getattr(signal, "SIGHUP", None)  # a terminal was closed; Windows has no such signal
+_STOPPING = tuple(filter(None, (signal.SIGINT, signal.SIGTERM, _HANGUP)))
+
+
 class StopRequest:
-    """Notes a first Ctrl-C or SIGTERM, so that the loop can end in order; a second one acts as it always does.
+    """Notes a first Ctrl-C, SIGTERM or SIGHUP, so that the loop can end in order; a second one acts as it always does.
+
+    A SIGHUP that is ignored, as under nohup, stays so.
 
     Under torchrun a second one is ignored: it passes on a Ctrl-C that the terminal has sent to all, and kills ranks
     that do not end in time.
@@ -226,7 +314,12 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            handlers = {number: signal.getsignal(number) for number in _STOPPING}
+            self._before = {
+                number: handler
+                for number, handler in handlers.items()
+                if number != _HANGUP or handler != signal.SIG_IGN
+            }
             for number in self._before:
                 signal.signal(number, self._note)
         return self

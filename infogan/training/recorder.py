@@ -18,10 +18,13 @@ from infogan import auxiliary
 from infogan.data.batches import epoch_of
 from infogan.data.datasets import ImageDataset
 from infogan.system import distributed
-from infogan.system.errors import NonFiniteLossError, UserError
+from infogan.system.errors import NonFiniteLossError, UserError, as_warning, show_warning
+from infogan.system.files import sync_file
 from infogan.system.paths import numbered_files
+from infogan.system.progress import seconds_between_updates
 from infogan.training.curves import loss_figures
 from infogan.training.run import Run
+from infogan.training.tensorboard import EventWriter
 from infogan.training.trainer import Trainer
 
 MAX_SAMPLE_GRIDS = 50
@@ -75,8 +78,11 @@ class Recorder:
     def warn(self, text: str) -> None:
         """Shows a warning."""
 
-    def write_resumed(self) -> None:
-        """Brings the run's folder to where its checkpoint is."""
+    def show_images(self) -> None:
+        """Shows what was made of images of one's own."""
+
+    def write_resumed(self, state: dict[str, Any]) -> None:
+        """Brings the run's folder to where its checkpoint is, given what that holds."""
 
     def advance(self) -> None:
         """Notes a step."""
@@ -100,7 +106,8 @@ class Recorder:
 class RunRecorder(Recorder):
     """Writes a run's metrics, pictures and checkpoints, and shows how far it is.
 
-    Within it, an error of the disk, as in drawing a picture, saves what was learned before it ends the run.
+    What cannot be drawn is a warning. Within it, an error between two steps saves what was learned before it ends the
+    run.
 
     Args:
         run: Where it writes.
@@ -108,14 +115,23 @@ class RunRecorder(Recorder):
         log: Saved with the trainer.
         dataset: Scored by the monitor.
         monitor: Makes the rows of `eval_every`.
+        tensorboard: Whether TensorBoard gets the metrics and the sample grids too.
     """
 
     def __init__(
-        self, run: Run, trainer: Trainer, log: MeanLog, dataset: ImageDataset, monitor: Monitor | None
+        self,
+        run: Run,
+        trainer: Trainer,
+        log: MeanLog,
+        dataset: ImageDataset,
+        monitor: Monitor | None,
+        tensorboard: bool = False,
     ) -> None:
         self.run, self.trainer, self.log, self.dataset, self.monitor = run, trainer, log, dataset, monitor
         self.config, self.first_step = trainer.config, trainer.step
+        self.images_sha256 = dataset.digest()
         self._bar: tqdm | None = None
+        self._events = EventWriter(run.folder, trainer.step) if tensorboard else None
 
     @property
     def last_good_state(self) -> object:
@@ -132,24 +148,37 @@ class RunRecorder(Recorder):
             initial=trainer.step * self.config.batch_size,
             unit="img",
             unit_scale=True,
-            mininterval=0.5 if sys.stderr.isatty() else 30,  # seconds; a log file needs fewer lines
+            mininterval=seconds_between_updates(),
         )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        if isinstance(error, UserError):
-            with contextlib.suppress(UserError):  # the first error is the one to report
+        if self._events is not None:
+            self._events.close()
+        if error is not None and not self.trainer.is_stepping:  # within a step, the state is of neither end of it
+            with contextlib.suppress(Exception):  # the first error is the one to report
                 self.save_checkpoint()
 
     def warn(self, text: str) -> None:
-        print(f"warning: {text}", file=sys.stderr)
+        show_warning(text)
 
-    def write_resumed(self) -> None:
+    def show_images(self) -> None:
+        if self.dataset.notes:
+            sheet = self.run.samples / "training_images.png"
+            auxiliary.save_png(auxiliary.contact_sheet(self.dataset.images), sheet)
+            print(*self.dataset.notes, f"some of them: {sheet}", sep="\n", file=sys.stderr)
+
+    def write_resumed(self, state: dict[str, Any]) -> None:
         self.run.make_folders()
         self.run.save_config(self.config)
-        self.run.cut_metrics(self.trainer.step)
+        step = self.trainer.step
+        self.run.restore_metrics(step, state.get("unwritten_rows", []))
+        # An evaluation may have been what failed: then its row is not there yet.
+        is_due = self.config.eval_every and step and step % self.config.eval_every == 0
+        if is_due and not any(row["step"] == step and _is_evaluation(row) for row in self.run.read_metrics()):
+            self.evaluate()
 
     def advance(self) -> None:
         assert self._bar is not None
@@ -168,7 +197,7 @@ class RunRecorder(Recorder):
             "images_seen": step * self.config.batch_size,
             "seconds": round(self.log.seconds, 3),
         }
-        self.run.append_metrics(progress | means)
+        self._append(progress | means)
         shown = {"loss_d": means["loss_d"], "loss_g": means["loss_g"]}
         for kind, positions in (("cat", spec.categorical), ("cont", spec.continuous)):
             if positions:
@@ -183,7 +212,16 @@ class RunRecorder(Recorder):
         for prefix, generator, discriminator in self.trainer.models():
             found = self.monitor(generator, discriminator, self.trainer.spec, self.dataset)
             scores |= {prefix + name: value for name, value in found.items()}
-        self.run.append_metrics(scores)
+        self._append(scores)
+
+    def _append(self, row: dict[str, float]) -> None:
+        """Adds a row to metrics.jsonl; a disk that is full for a moment costs none."""
+        try:
+            self.run.append_metrics(row)
+        except UserError as error:
+            self.warn(f"{error}; the row is written with the next")
+        if self._events is not None:
+            self._events.write_metrics(row)
 
     def save_checkpoint(self) -> None:
         # A loss can be finite and the update that follows from it not: such weights must not replace good ones.
@@ -191,7 +229,18 @@ class RunRecorder(Recorder):
             raise NonFiniteLossError(
                 f"step {self.trainer.step}: weights are not finite; the last good state is {self.last_good_state}"
             )
-        self.run.save_checkpoint({"name": self.run.name, **self.trainer.state_dict(), "log": self.log.state_dict()})
+        with contextlib.suppress(UserError):  # the rows that its file does not take are in the checkpoint
+            self.run.write_metrics()
+        sync_file(self.run.metrics_file)
+        self.run.save_checkpoint(
+            {
+                "name": self.config.name or self.run.name,
+                **self.trainer.state_dict(),
+                "log": self.log.state_dict(),
+                "images_sha256": self.images_sha256,
+                "unwritten_rows": self.run.unwritten_rows,
+            }
+        )
 
     def finish(self, stopped_by: signal.Signals | None) -> None:
         assert self._bar is not None
@@ -200,13 +249,17 @@ class RunRecorder(Recorder):
             self.save_checkpoint()
         self.draw_all()
         self.report(stopped_by)
+        self.run.write_metrics()  # if the disk still takes no rows, the run ends with its error
 
     # Pictures
 
     def draw(self, latents: auxiliary.Latents, what: str, file_name: str) -> None:
         title = f"{self.run.name}, step {self.trainer.step}: {what}"
-        picture = auxiliary.draw(self.trainer.picture_generator, latents, title)
-        auxiliary.save_png(picture, self.run.samples / file_name)
+        with as_warning(file_name):
+            picture = auxiliary.draw(self.trainer.picture_generator, latents, title)
+            auxiliary.save_png(picture, self.run.samples / file_name)
+            if self._events is not None:
+                self._events.show(what, picture, self.trainer.step)
 
     def draw_samples(self) -> None:
         self.draw(auxiliary.sample_latents(self.trainer.spec), "samples", f"Epoch_{self.epoch}.png")
@@ -215,14 +268,17 @@ class RunRecorder(Recorder):
         """Draws the last sample grid, the gallery, the curves, and the GIF of training."""
         spec, samples = self.trainer.spec, self.run.samples
         self.draw_samples()
-        for picture in auxiliary.gallery(spec):
-            self.draw(picture.latents, picture.what, f"{picture.name}.png")
-        events = {step: text for extension in self.trainer.extensions for step, text in extension.events().items()}
-        figures = loss_figures(self.run.read_metrics(), spec, self.run.name, self.config.gan_loss, events)
-        for name, figure in figures.items():
-            auxiliary.save_png(figure, self.run.track_loss / f"{name}.png")
+        with as_warning("gallery"):
+            for picture in auxiliary.gallery(spec):
+                self.draw(picture.latents, picture.what, f"{picture.name}.png")
+        with as_warning("curves"):
+            events = {step: text for extension in self.trainer.extensions for step, text in extension.events().items()}
+            figures = loss_figures(self.run.read_metrics(), spec, self.run.name, self.config.gan_loss, events)
+            for name, figure in figures.items():
+                auxiliary.save_png(figure, self.run.track_loss / f"{name}.png")
         # From the files, not from memory: a run that was interrupted and resumed has all of its grids.
-        auxiliary.training_gif(epoch_grids(samples), samples / "training.gif")
+        with as_warning("training.gif"):
+            auxiliary.training_gif(epoch_grids(samples), samples / "training.gif")
 
     def report(self, stopped_by: signal.Signals | None) -> None:
         """Says how far the run came, and where its files are."""
@@ -237,6 +293,11 @@ class RunRecorder(Recorder):
         else:
             print(f"trained to step {step} ({step * self.config.batch_size} images) in {seconds:.0f} s of steps")
         print(f"pictures: {self.run.samples}\ncurves:   {self.run.track_loss}\nrun:      {self.run.folder}")
+        print(f"explore:  python scripts/explore.py --checkpoint {shlex.quote(str(self.run.folder))}")
+
+
+def _is_evaluation(row: dict[str, float]) -> bool:
+    return any("eval_" in name for name in row)
 
 
 def epoch_grids(samples: Path) -> list[Path]:

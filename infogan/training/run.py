@@ -16,17 +16,20 @@ import itertools
 import json
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from infogan.config.train_config import TrainConfig
-from infogan.system.errors import UserError
-from infogan.system.files import write_atomically
+from infogan.system.errors import UserError, one_line
+from infogan.system.files import append_whole, locked, partial_beside, remove_partial, write_atomically
 from infogan.system.paths import given_folder, given_path, numbered_files
 from infogan.system.readers import is_count, is_number, parse_json, read_bytes, read_json
 from infogan.system.tensor_files import write_tensors
 from infogan.training.environment import environment, read_sessions
+from infogan.weights.pretrained import is_pretrained
 
 CHECKPOINT_FORMAT = "infogan-checkpoint-1"
 N_CHECKPOINTS_KEPT = 2
@@ -40,15 +43,17 @@ class Run:
     Args:
         out_dir: The root of `runs/`, `samples/` and `track_loss/`.
         name: The run's folder in each.
+        folder: Its folder, if that is not in `runs/`.
     """
 
-    def __init__(self, out_dir: Path, name: str) -> None:
+    def __init__(self, out_dir: Path, name: str, folder: Path | None = None) -> None:
         self.out_dir, self.name = out_dir, name
-        self.folder = out_dir / "runs" / name
+        self.folder = folder or out_dir / "runs" / name
         self.checkpoints = self.folder / "checkpoints"
         self.metrics_file = self.folder / "metrics.jsonl"
         self.samples = out_dir / "samples" / name
         self.track_loss = out_dir / "track_loss" / name
+        self.unwritten_rows: list[dict[str, float]] = []  # of metrics.jsonl
 
     @classmethod
     def create(cls, config: TrainConfig, out_dir: str | Path = ".") -> Run:
@@ -66,32 +71,32 @@ class Run:
         out_dir = given_folder(out_dir, "--out-dir")
         if config.name is not None:
             run = cls(out_dir, config.name)
-            if not run._claim():
-                raise UserError(
-                    f"--name: expected a name no run has yet, got {config.name!r}; to go on with that run, "
-                    f"--resume {run.folder}"
-                )
+            if not run._claim(config):
+                go_on = f"; to go on with that run, --resume {run.folder}" if run.is_there() else ""
+                raise UserError(f"--name: expected a name no run has yet, got {config.name!r}{go_on}")
         else:
             images = re.sub(r"[^\w+-]+", "-", Path(config.dataset).stem)[:60]  # of a file, what can name a folder
             what = "-".join(dict.fromkeys((images, config.preset)))  # the preset for Fashion-MNIST has its name
             default = f"{what}-seed{config.seed}"
             names = (default if i == 1 else f"{default}-{i}" for i in itertools.count(1))
-            run = next(run for run in (cls(out_dir, name) for name in names) if run._claim())
+            run = next(run for run in (cls(out_dir, name) for name in names) if run._claim(config))
         run.make_folders()
-        run.save_config(dataclasses.replace(config, name=run.name))
         return run
 
     @classmethod
     def open(cls, folder: str | Path, argument: str) -> Run:
-        """Returns the run whose `runs/<name>` folder this is; an error names `argument`.
+        """Returns the run whose folder this is; an error names `argument`.
+
+        The pictures of one that was moved out of a `runs/` folder are in the folder itself.
 
         Raises:
             UserError: It is not such a folder.
         """
         path = Path(os.path.abspath(given_path(folder, argument)))  # noqa: PTH100  a link to a run's folder is not followed
-        if not (path / "config.json").is_file() or path.parent.name != "runs":
+        run = cls(path.parent.parent, path.name) if path.parent.name == "runs" else cls(path, path.name, path)
+        if not run.is_there():
             raise UserError(f"{argument}: expected a run's folder, as in runs/<name>, got {str(folder)!r}")
-        return cls(path.parent.parent, path.name)
+        return run
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Path) -> Run | None:
@@ -102,14 +107,25 @@ class Run:
         return None
 
     @classmethod
+    def file_of(cls, checkpoint: Path, name: str) -> Path:
+        """Returns where a file made from a checkpoint belongs: in its run's folder, or beside it if it is of no run."""
+        run = cls.of_checkpoint(checkpoint)
+        return checkpoint.with_suffix(f".{name}") if run is None else run.folder / name
+
+    @classmethod
     def for_pictures(cls, checkpoint: Path, name: str, out_dir: str | Path | None) -> Run:
         """Returns where pictures of a checkpoint belong: under `out_dir` if given, else with its run, or beside it.
 
+        Those of weights that the package ships are not put beside them, but here, and under a name that tells them
+        from the run that the weights are of.
+
         Args:
-            checkpoint: The file.
+            checkpoint: The file, or that of exported weights.
             name: Of its run.
             out_dir: The root of `samples/`.
         """
+        if is_pretrained(checkpoint):
+            return cls(Path(out_dir or "."), f"{name}-pretrained")
         if out_dir is None and (run := cls.of_checkpoint(checkpoint)) is not None:
             return run
         return cls(checkpoint.parent if out_dir is None else given_folder(out_dir, "--out-dir"), name)
@@ -119,25 +135,47 @@ class Run:
         """Returns the newest run under `out_dir` that this torchrun's ranks have made, or None."""
         if launcher is None:
             return None
-        for file in sorted((Path(out_dir) / "runs").glob("*/environment.json"), key=lambda f: -f.stat().st_mtime):
+        for file in sorted((Path(out_dir) / "runs").glob("[!.]*/environment.json"), key=lambda f: -f.stat().st_mtime):
             sessions = read_sessions(file.parent)
             if sessions and sessions[-1].get("launcher") == launcher:
                 return cls.open(file.parent, "--out-dir")
         return None
 
-    def _claim(self) -> bool:
-        """Makes the run's folder, unless there is a run of this name; of two processes, one succeeds."""
-        if self.samples.exists() or self.track_loss.exists():
+    def _claim(self, config: TrainConfig) -> bool:
+        """Makes the run's folder, with its configuration in it, unless there is a run of this name.
+
+        Of two processes, one succeeds. A run that is killed at any moment after it can be resumed.
+        """
+        if self.samples.exists() or self.track_loss.exists() or self.folder.exists():
             return False
+        made = partial_beside(self.folder)
         try:
-            self.folder.mkdir(parents=True)
-        except FileExistsError:
+            made.mkdir(parents=True)
+            Run(self.out_dir, self.name, made).save_config(dataclasses.replace(config, name=self.name))
+            made.rename(self.folder)
+        except (OSError, UserError) as error:
+            shutil.rmtree(made, ignore_errors=True)
             if self.folder.is_dir():
                 return False
-            raise self._not_writable("a file is in its place") from None
-        except OSError as error:
             raise self._not_writable(error) from error
         return True
+
+    def is_there(self) -> bool:
+        """Returns whether there is such a run."""
+        return (self.folder / "config.json").is_file()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from training this run, and removes what killed ones left half written.
+
+        Raises:
+            UserError: Another process trains it.
+        """
+        with locked(self.folder, f"{self.folder} is being trained"):
+            remove_partial(self.checkpoints, older_than_seconds=0)  # only the lock's owner writes there
+            for folder in (self.folder, self.samples, self.track_loss):
+                remove_partial(folder)
+            yield
 
     def _not_writable(self, why: object) -> UserError:
         return UserError(f"--out-dir: expected a folder that can be written, got {str(self.out_dir)!r}: {why}")
@@ -163,9 +201,8 @@ class Run:
     def _make_folder(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / ".writable"
-            probe.write_bytes(b"x")
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(b"x")
         except OSError as error:
             raise self._not_writable(error) from error
 
@@ -196,12 +233,27 @@ class Run:
     # Metrics
 
     def append_metrics(self, row: dict[str, float]) -> None:
-        """Adds a row to metrics.jsonl."""
+        """Adds a row to metrics.jsonl; one that cannot be written is kept, and written before the next.
+
+        Raises:
+            UserError: It could not be written now.
+        """
+        self.unwritten_rows.append(row)
+        self.write_metrics()
+
+    def write_metrics(self) -> None:
+        """Writes the rows of metrics.jsonl that could not be written before.
+
+        Raises:
+            UserError: They still cannot be.
+        """
+        if not self.unwritten_rows:
+            return
         try:
-            with self.metrics_file.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            append_whole(self.metrics_file, _as_lines(self.unwritten_rows))
         except OSError as error:
-            raise UserError(f"--out-dir: cannot write {self.metrics_file}: {error}") from error
+            raise UserError(f"--out-dir: cannot write {self.metrics_file}: {one_line(error)}") from error
+        self.unwritten_rows = []
 
     def read_metrics(self) -> list[dict[str, float]]:
         """Returns the rows of metrics.jsonl, oldest first; none if there is no file."""
@@ -209,12 +261,19 @@ class Run:
             return []
         return list(_readable_rows(read_bytes(self.metrics_file, "metrics", MAX_METRICS_BYTES)))
 
-    def cut_metrics(self, step: int) -> None:
-        """Drops the rows later than `step`, among them one cut short when the run was killed."""
-        if not self.metrics_file.is_file():
+    def restore_metrics(self, step: int, unwritten_rows: list[dict[str, float]]) -> None:
+        """Has metrics.jsonl be as it was at a checkpoint: later rows are dropped, and one that was cut short.
+
+        Args:
+            step: The checkpoint's.
+            unwritten_rows: Rows that the file had not taken by then; some may have come to it later.
+        """
+        if not self.metrics_file.is_file() and not unwritten_rows:
             return
-        kept = "".join(json.dumps(row) + "\n" for row in self.read_metrics() if row["step"] <= step)
-        write_atomically(self.metrics_file, lambda file: file.write(kept.encode()))
+        kept = [row for row in self.read_metrics() if row["step"] <= step]
+        kept += [row for row in unwritten_rows if row not in kept]
+        content = _as_lines(sorted(kept, key=lambda row: row["step"]))
+        write_atomically(self.metrics_file, lambda file: file.write(content))
 
     # Checkpoints
 
@@ -226,9 +285,16 @@ class Run:
         """
         path = self.checkpoints / f"step_{state['step']}.pt"
         write_atomically(path, lambda file: write_tensors({"format": CHECKPOINT_FORMAT, **state}, file))
-        for old in self._all_checkpoints()[:-N_CHECKPOINTS_KEPT]:
-            old.unlink(missing_ok=True)
+        # The newest are those up to this one: a file of a later step is somebody else's, and is left alone.
+        numbered = self._all_checkpoints()
+        for old in numbered[: numbered.index(path) + 1][:-N_CHECKPOINTS_KEPT]:
+            with contextlib.suppress(OSError):  # Windows deletes no file that is being read
+                old.unlink()
         return path
+
+    def has_checkpoints(self) -> bool:
+        """Returns whether there is a checkpoint; a run that was killed early has none."""
+        return bool(self._all_checkpoints())
 
     def latest_checkpoint(self) -> Path:
         """Returns the path of the checkpoint with the most steps.
@@ -237,12 +303,19 @@ class Run:
             UserError: There is none.
         """
         if not (paths := self._all_checkpoints()):
-            raise UserError(f"expected a checkpoint in {self.checkpoints}, got none")
+            raise UserError(
+                f"expected a checkpoint in {self.checkpoints}, got none; "
+                f"python scripts/train.py --resume {self.folder} begins the run anew"
+            )
         return paths[-1]
 
     def _all_checkpoints(self) -> list[Path]:
         # The number orders the files; how far a run has come is read inside them.
         return numbered_files(self.checkpoints, "step_", ".pt")
+
+
+def _as_lines(rows: list[dict[str, float]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def _readable_rows(metrics: bytes) -> Iterator[dict[str, float]]:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infogan.config.train_config import HINTS, MAY_CHANGE, TrainConfig, differences
 from infogan.data.augment import AffineRange, Augmentation, Views, make_views
 from infogan.data.batches import ShuffledBatches
 from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator, ImageShape, build
+from infogan.paper_nets import build_paper_nets
 from infogan.system import distributed
 from infogan.system.errors import NonFiniteLossError, UserError, shown
 from infogan.system.readers import is_count
 from infogan.system.runtime import (
+    GlobalState,
     make_deterministic,
     resolve_device,
     rng_state,
@@ -29,14 +32,15 @@ from infogan.system.runtime import (
 )
 from infogan.training.step import InfoGANStep, code_weights
 from infogan.training.vanilla import VanillaStep
+from infogan.weights.folding import folded
 
 
 class Trainer:
     """InfoGAN on a tensor of images, and beside it a vanilla GAN if the configuration says `baseline`.
 
-    Seeds the global random generators with `config.seed`, and has torch use deterministic algorithms.
-    Everything that a later step depends on is in `state_dict`: a trainer that loads it goes on bit for bit on
-    the same device.
+    Its steps see global random generators of its own, seeded with `config.seed`, and deterministic algorithms; after
+    each call, the process has the caller's again. Everything that a later step depends on is in `state_dict`: a trainer
+    that loads it goes on bit for bit on the same device.
 
     Of several ranks (see `distributed`), each makes one, and their steps are in step.
 
@@ -50,6 +54,7 @@ class Trainer:
         generator_ema: The EMA of G's weights, or None if `config.ema_decay` is 0.
         extensions: What the run has beyond the paper.
         step: Steps taken.
+        is_stepping: Whether a step was begun and did not end: then the state is of neither end of it.
 
     Raises:
         UserError: Images of another type or shape, fewer than a batch, or too small; a device that is not there.
@@ -60,12 +65,19 @@ class Trainer:
         distributed.check_batch_size(config.batch_size)
         self.config, self.spec = config, config.spec
         self.device = resolve_device(config.device)
-        make_deterministic()
-        tune_for(self.device)
-        seed_everything(config.seed)
         channels, height, width_px = images.shape[1:]
         self.image_shape: ImageShape = (channels, height, width_px)
         self.extensions = make_extensions(config)
+        self._process = GlobalState()
+        with self._process.entered():
+            self._start(images)
+
+    def _start(self, images: Tensor) -> None:
+        """Makes the nets, and all else that a step needs."""
+        config = self.config
+        make_deterministic()
+        tune_for(self.device)
+        seed_everything(config.seed)
         self.generator, self.discriminator = make_nets(config, self.image_shape, self.extensions, self.device)
         if config.sync_batchnorm and distributed.n_ranks() > 1:
             distributed.use_global_batch_norm(self.generator)
@@ -81,7 +93,7 @@ class Trainer:
         self.batches = ShuffledBatches(images.to(self.device), config.batch_size, config.seed)
         self._latents_rng = torch.Generator(self.device).manual_seed(config.seed)
         self._augmentation = augmentation(config) if any(e.needs_views for e in self.extensions) else None
-        self.step = 0
+        self.step, self.is_stepping = 0, False
 
     @property
     def picture_generator(self) -> Generator:
@@ -101,6 +113,13 @@ class Trainer:
         Raises:
             NonFiniteLossError: Before the update that the loss would have made.
         """
+        self.is_stepping = True
+        with self._process.entered():
+            metrics = self._train_step()
+        self.is_stepping = False
+        return metrics
+
+    def _train_step(self) -> dict[str, Tensor]:
         self._follow_schedule()
         batch = (self.batches.next(), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
         x_real, z, c = (distributed.share(part) for part in batch)
@@ -153,6 +172,8 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that later steps depend on, as tensors and plain values."""
+        with self._process.entered():
+            global_rng = rng_state()
         return {
             "step": self.step,
             "device": self.device.type,
@@ -164,7 +185,7 @@ class Trainer:
             "generator_ema": None if self.generator_ema is None else self.generator_ema.state_dict(),
             "batches": self.batches.state_dict(),
             "latents_rng": self._latents_rng.get_state(),
-            "rng": rng_state(),
+            "rng": global_rng,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -187,7 +208,8 @@ class Trainer:
         self.batches.load_state_dict(state["batches"])
         self._check_loaded(state["batches"]["position"])
         set_generator_state(self._latents_rng, state["latents_rng"], self.config.seed + state["step"])
-        set_rng_state(state["rng"])
+        with self._process.entered():
+            set_rng_state(state["rng"])
         self.step = state["step"]
 
     def _check_loaded(self, position: int) -> None:
@@ -237,10 +259,24 @@ def make_nets(
 ) -> tuple[Generator, Discriminator]:
     """Returns the nets of a run, with the heads that its extensions ask for."""
     heads = {name: make for extension in extensions for name, make in extension.heads().items()}
-    generator, discriminator = build(config.spec, image_shape, config.width, **heads)
+    if config.nets == "stages":
+        generator, discriminator = build(config.spec, image_shape, config.width, **heads)
+    else:
+        generator, discriminator = build_paper_nets(config.nets, config.spec, image_shape, config.width, **heads)
     for extension in extensions:
         extension.attach(discriminator)
     return generator.to(device), discriminator.to(device)
+
+
+def make_folded_nets(config: TrainConfig, image_shape: ImageShape) -> nn.ModuleDict:
+    """Returns the `generator` and `discriminator` of a run as `folded` returns them, with weights that take no memory.
+
+    They are on torch's meta device: shapes can be compared before weights are loaded with `assign=True`.
+    """
+    config = dataclasses.replace(config, terms="")  # terms make no nets, and need the code that registered them
+    with torch.device("meta"):
+        nets = make_nets(config, image_shape, make_extensions(config), "meta")
+    return nn.ModuleDict(dict(zip(("generator", "discriminator"), map(folded, nets), strict=True)))
 
 
 def augmentation(config: TrainConfig) -> Augmentation:

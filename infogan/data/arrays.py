@@ -1,0 +1,173 @@
+"""Images in arrays: `.npy` and `.npz` files, which are checked, and images in another size or other channels.
+
+Axes: n images, ch h w image.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+
+from infogan.config.datasets import ImageForm
+from infogan.data.datasets import ImageDataset
+from infogan.data.pictures import fit, to_array
+from infogan.system.errors import UserError, one_line
+from infogan.system.readers import open_regular, read_array
+
+SHAPES = "(n, channels, height, width) or (n, height, width)"
+
+
+def load_npy(path: Path) -> ImageDataset:
+    """Returns the images of a .npy file: uint8, of shape (n, channels, height, width) or (n, height, width).
+
+    Raises:
+        UserError: It cannot be read, or holds something else; the message says how to make images of it.
+    """
+    images = checked_images(read_array(path, "--dataset"), str(path))
+    return ImageDataset.without_labels(str(path.absolute()), torch.from_numpy(images))
+
+
+def load_npz(path: Path) -> ImageDataset:
+    """Returns the images of a .npz file: its array `images`, as in a .npy file, and `labels` if it is there.
+
+    Labels are integers, one for each image; the classes are named by them. There are no test images.
+
+    Raises:
+        UserError: It cannot be read, has no such arrays, or they hold something else.
+    """
+    arrays = _read_npz(path)
+    if "images" not in arrays:
+        raise UserError(f"--dataset: expected an array 'images' in {path}, got {', '.join(arrays) or 'none'}")
+    images = torch.from_numpy(checked_images(arrays["images"], f"{path}, images"))
+    if (labels := arrays.get("labels")) is None:
+        return ImageDataset.without_labels(str(path.absolute()), images)
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        raise UserError(
+            f"--dataset: expected {len(images)} integers, one for each image, "
+            f"got {labels.dtype} of shape {labels.shape} in {path}, labels"
+        )
+    values, classes = np.unique(labels, return_inverse=True)
+    return ImageDataset(
+        str(path.absolute()),
+        images,
+        torch.from_numpy(classes.astype(np.int64)),
+        images[:0],
+        torch.empty(0, dtype=torch.int64),
+        tuple(map(str, values.tolist())),
+    )
+
+
+def check_memory(n_bytes: int, what: str) -> None:
+    """Checks that images fit into memory twice: what training makes of them is as large again.
+
+    Args:
+        n_bytes: Of the images.
+        what: They are, for the error.
+
+    Raises:
+        UserError: They do not; on a system that does not say how much memory it has, never.
+    """
+    try:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return
+    if 2 * n_bytes > available:
+        raise UserError(
+            f"--dataset: expected images of at most {available / 2**31:.1f} GiB, half of this machine's memory, "
+            f"got {n_bytes / 2**30:.1f} GiB: {what}"
+        )
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Returns the arrays `images` and `labels` of a file, or the names of others with nothing in them."""
+    try:
+        with open_regular(path, "--dataset") as opened, np.load(opened, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array, as a .npy file")
+            assert file.zip is not None
+            check_memory(sum(member.file_size for member in file.zip.infolist()), str(path))
+            return {name: file[name] if name in ("images", "labels") else np.empty(0) for name in file.files}
+    except UserError:
+        raise
+    # What a damaged archive, or an array in it, raises; NumPy takes its header for Python.
+    except (OSError, EOFError, ValueError, LookupError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error) as e:
+        raise UserError(f"--dataset: cannot read {path}: {one_line(e)}") from e
+
+
+def checked_images(images: np.ndarray, where: str) -> UInt8[np.ndarray, "n ch h w"]:
+    """Returns an array as images, uint8 NCHW in [0, 255] in the order of C.
+
+    Args:
+        images: As a user gave them.
+        where: Names them in the error.
+
+    Raises:
+        UserError: It holds something else; the message says how to make images of it, where that can be guessed.
+    """
+    what = f"{images.dtype} of shape {images.shape} in {where}"
+    if images.dtype != np.uint8:
+        raise UserError(f"--dataset: expected uint8 in [0, 255], got {what}{_to_bytes(images)}")
+    if images.ndim not in (3, 4) or 0 in images.shape:
+        raise UserError(f"--dataset: expected uint8 of shape {SHAPES}, got {what}")
+    if images.ndim == 3:
+        images = images[:, None]
+    if images.shape[-1] <= 4 < min(images.shape[1:3]):
+        raise UserError(
+            f"--dataset: expected channels before height and width, got {what}; "
+            "images.transpose(0, 3, 1, 2) puts them there"
+        )
+    if images.shape[1] == 4:
+        raise UserError(
+            f"--dataset: expected 1 or 3 channels, got 4, as of RGBA: {what}; images[:, :3] drops the opacity"
+        )
+    least, most = int(images.min()), int(images.max())
+    if least == most:
+        raise UserError(f"--dataset: expected images that differ, got {least} in every pixel: {what}")
+    if most == 1:
+        raise UserError(
+            f"--dataset: expected values up to 255, got 0 and 1 alone, which would be black: {what}; "
+            "images * 255 makes 1 white"
+        )
+    return np.ascontiguousarray(images)
+
+
+def _to_bytes(images: np.ndarray) -> str:
+    """Returns the end of the message that refuses numbers of another kind: how to make uint8 of them, or nothing."""
+    if images.dtype.kind not in "biuf" or images.size == 0:
+        return ""
+    least, most = float(images.min()), float(images.max())
+    known = [
+        (least >= 0 and most <= 1, "(images * 255).round().astype('uint8')"),
+        (least >= -1 and most <= 1, "((images + 1) * 127.5).round().astype('uint8')"),
+        (least >= 0 and most <= 255, "images.round().astype('uint8')"),
+        (least >= 0 and most <= 65535, "(images / 257).round().astype('uint8')"),
+    ]
+    way = next((f"; {way} is" for fits, way in known if fits), "")
+    return f" with values from {least:g} to {most:g}{way}"
+
+
+def in_form(images: UInt8[torch.Tensor, "n ch h w"], form: ImageForm) -> UInt8[torch.Tensor, "n ch2 h2 w2"]:
+    """Returns images in the size and with the channels of a form: their centre, resized with antialiasing.
+
+    Raises:
+        UserError: They have neither 1 nor 3 channels, and would need another number, or size.
+    """
+    n, channels, height, width = images.shape
+    wanted = {"auto": channels, "rgb": 3, "grey": 1}[form.channels]
+    size = (form.size or height, form.size or width)
+    if (wanted, *size) == (channels, height, width):
+        return images
+    if channels not in (1, 3):
+        raise UserError(f"--size, --channels: expected images of 1 or 3 channels, got {channels}")
+    result = torch.empty((n, wanted, *size), dtype=torch.uint8)
+    for i, image in enumerate(images.numpy()):
+        picture = Image.fromarray(image.transpose(1, 2, 0) if channels == 3 else image[0]).convert("RGB")
+        result[i] = torch.from_numpy(to_array(fit(picture, size), wanted))
+    return result

@@ -1,0 +1,1 @@
+"""The explorer: a model as one HTML page, in which its codes are set by hand."""

@@ -1,0 +1,149 @@
+// The nets' forward passes. A net is a list of layers, each a matrix product over rows: of whole images (linear), of
+// 4 × 4 patches (conv), or of pixels whose products are added up in 4 × 4 patches (upconv; both of stride 2, padding 1).
+// Activations are channels-last. The product itself is matmul.wat, in WebAssembly, which is 20 times faster.
+
+const BLOCK_ROWS = 64; // rows of a product at once
+const BLOCK_IMAGES = 16; // images at once, so that memory does not grow with a batch
+const ACTIVATIONS = {
+  relu: (x) => { for (let i = 0; i < x.length; i++) if (x[i] < 0) x[i] = 0; },
+  lrelu: (x, slope) => { for (let i = 0; i < x.length; i++) if (x[i] < 0) x[i] *= slope; },
+  tanh: (x) => { for (let i = 0; i < x.length; i++) x[i] = Math.tanh(x[i]); },
+};
+
+function bytesOf(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64); // of browsers since 2025, and quicker
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+function base64Of(bytes) {
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+}
+
+// The value of every float16, by its bits.
+const FLOAT_OF_HALF = Float32Array.from({ length: 65536 }, (_, bits) => {
+  const sign = bits >> 15 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = (bits & 1023) / 1024;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction);
+});
+
+class Net {
+  // layers: {kind, k, n, outputs, activation, weight, bias, …}: weight and bias are places in halves
+  constructor(layers, halves, wasm) {
+    const { memory, matmul } = new WebAssembly.Instance(wasm).exports;
+    const most = (size) => Math.max(...layers.map((layer) => size(layer) ?? 0));
+    let end = 64;
+    const reserve = (count) => { const at = end; end += 4 * count + 64 - (4 * count) % 64; return at; };
+    this.x = reserve(BLOCK_ROWS * most((layer) => layer.k));
+    this.y = reserve(BLOCK_ROWS * most((layer) => layer.n));
+    this.list = reserve(2 * BLOCK_ROWS * (most((layer) => layer.k) + 1));
+    this.layers = layers.map((layer) => layer.kind === "crop" ? layer : {
+      ...layer, weightAt: reserve(layer.k * layer.n), productBiasAt: reserve(layer.n),
+      biases: Float32Array.from(halves.subarray(layer.bias, layer.bias + layer.outputs), (half) => FLOAT_OF_HALF[half]),
+    });
+    memory.grow(Math.ceil(end / 65536) - 1);
+    this.memory = new Float32Array(memory.buffer);
+    for (const layer of this.layers.filter(({ k }) => k)) {
+      const from = layer.weight, to = layer.weightAt / 4;
+      for (let i = 0; i < layer.k * layer.n; i++) this.memory[to + i] = FLOAT_OF_HALF[halves[from + i]];
+      // An upconv's bias belongs to the sums of its products, not to each of them.
+      if (layer.kind !== "upconv") this.memory.set(layer.biases, layer.productBiasAt / 4);
+    }
+    this.matmul = matmul;
+  }
+
+  // Returns the outputs of n inputs, one after the other.
+  run(inputs, n) {
+    const size = inputs.length / n, parts = [];
+    for (let i = 0; i < n; i += BLOCK_IMAGES) {
+      const count = Math.min(BLOCK_IMAGES, n - i);
+      let x = inputs.subarray(i * size, (i + count) * size);
+      for (const layer of this.layers) {
+        x = this[layer.kind](layer, x, count);
+        ACTIVATIONS[layer.activation]?.(x, layer.slope);
+      }
+      parts.push(x);
+    }
+    const outputs = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+    parts.reduce((at, part) => { outputs.set(part, at); return at + part.length; }, 0);
+    return outputs;
+  }
+
+  // Has `fill` write blocks of rows of x, and `take` use those of y; each is given the first row, their number, a place.
+  product(layer, rows, fill, take) {
+    for (let first = 0; first < rows; first += BLOCK_ROWS) {
+      const count = Math.min(BLOCK_ROWS, rows - first);
+      fill(first, count, this.x / 4);
+      this.matmul(this.x, count, layer.k, layer.weightAt, layer.productBiasAt, layer.n, this.y, this.list);
+      take(first, count, this.y / 4);
+    }
+  }
+
+  // Where the rows of a product are the rows of what there is, they are copied as they are.
+  copyRows(x, size) {
+    return (first, count, at) => this.memory.set(x.subarray(first * size, (first + count) * size), at);
+  }
+
+  takeRows(out, { n, outputs }) {
+    return (first, count, at) => {
+      for (let r = 0; r < count; r++) {
+        out.set(this.memory.subarray(at + r * n, at + r * n + outputs), (first + r) * outputs);
+      }
+    };
+  }
+
+  linear(layer, x, count) {
+    const out = new Float32Array(count * layer.outputs);
+    this.product(layer, count, this.copyRows(x, layer.inputs), this.takeRows(out, layer));
+    return out;
+  }
+
+  conv(layer, x, count) {
+    const { height, width, channels, outputs, k } = layer, { memory } = this;
+    const down = height >> 1, across = width >> 1, size = down * across;
+    const out = new Float32Array(count * size * outputs);
+    const patches = (first, rows, at) => {
+      memory.fill(0, at, at + rows * k);
+      for (let r = first; r < first + rows; r++, at += k) {
+        const image = Math.floor(r / size), top = 2 * Math.floor((r % size) / across) - 1, left = 2 * (r % across) - 1;
+        const from = Math.max(left, 0), to = Math.min(left + 4, width);
+        for (let i = Math.max(0, -top); i < 4 && top + i < height; i++) {
+          const line = (image * height + top + i) * width;
+          memory.set(x.subarray((line + from) * channels, (line + to) * channels), at + (4 * i + from - left) * channels);
+        }
+      }
+    };
+    this.product(layer, count * size, patches, this.takeRows(out, layer));
+    return out;
+  }
+
+  upconv(layer, x, count) {
+    const { height, width, channels, outputs, biases, n } = layer, { memory } = this, size = height * width;
+    const out = new Float32Array(count * 4 * size * outputs);
+    for (let i = 0; i < out.length; i += outputs) out.set(biases, i);
+    const add = (first, rows, at) => {
+      for (let r = first; r < first + rows; r++, at += n) {
+        const image = Math.floor(r / size), top = 2 * Math.floor((r % size) / width) - 1, left = 2 * (r % width) - 1;
+        const from = Math.max(left, 0), to = Math.min(left + 4, 2 * width);
+        for (let i = Math.max(0, -top); i < 4 && top + i < 2 * height; i++) {
+          let target = ((image * 2 * height + top + i) * 2 * width + from) * outputs;
+          const end = at + (4 * i + to - left) * outputs;
+          for (let j = at + (4 * i + from - left) * outputs; j < end; j++) out[target++] += memory[j];
+        }
+      }
+    };
+    this.product(layer, count * size, this.copyRows(x, channels), add);
+    return out;
+  }
+
+  crop(layer, x, count) {
+    const { height, width, channels, rows, columns } = layer, out = new Float32Array(count * rows * columns * channels);
+    for (let r = 0; r < count * rows; r++) {
+      const from = (Math.floor(r / rows) * height + (r % rows)) * width * channels;
+      out.set(x.subarray(from, from + columns * channels), r * columns * channels);
+    }
+    return out;
+  }
+}

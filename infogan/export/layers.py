@@ -1,0 +1,116 @@
+"""G and Q as stacks of plain layers, for programs that know no more of a net than its layers.
+
+`generator_layers` and `recognition_layers` return an `nn.Sequential` of these alone:
+
+    Linear  Conv2d  ConvTranspose2d  ReLU  LeakyReLU  Tanh  FlattenChannelsLast  Unflatten  Crop
+
+The flattened entries of an image are ordered by row, then column, then channel: (h, w, ch).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from infogan.config.spec import LatentSpec
+from infogan.extensions.overclusters import OverclusteredQ
+from infogan.models import NEGATIVE_SLOPE, Discriminator, Generator, HiddenLayerHead
+from infogan.weights.folding import folded
+
+
+class Unflatten(nn.Module):
+    """Makes (n, h·w·ch) an image (n, ch, h, w), as `models.FlattenChannelsLast` flattens one.
+
+    Args:
+        height: In pixels.
+        width_px: In pixels.
+    """
+
+    def __init__(self, height: int, width_px: int) -> None:
+        super().__init__()
+        self.height, self.width_px = height, width_px
+
+    def forward(self, x: Float[Tensor, "n entries"]) -> Float[Tensor, "n ch h w"]:
+        return x.unflatten(1, (self.height, self.width_px, -1)).permute(0, 3, 1, 2)
+
+
+class Crop(nn.Module):
+    """Cuts an image to its first rows and columns.
+
+    Args:
+        height: Rows that are kept.
+        width_px: Columns that are kept.
+    """
+
+    def __init__(self, height: int, width_px: int) -> None:
+        super().__init__()
+        self.height, self.width_px = height, width_px
+
+    def forward(self, x: Float[Tensor, "n ch h_in w_in"]) -> Float[Tensor, "n ch h w"]:
+        return x[:, :, : self.height, : self.width_px]
+
+
+def generator_layers(generator: Generator) -> nn.Sequential:
+    """Returns G as plain layers, from z and c side by side, (n, z + c), to images, NCHW in [-1, 1].
+
+    Args:
+        generator: Left as it is.
+    """
+    plain = folded(generator)
+    return nn.Sequential(
+        *plain.project,
+        Unflatten(plain.seed_height, plain.seed_width),
+        *plain.draw,
+        Crop(plain.height, plain.width_px),
+    )
+
+
+def recognition_layers(discriminator: Discriminator) -> nn.Sequential:
+    """Returns Q as plain layers, trunk and q_head, from images in [-1, 1] to the parameters of Q(c|x), (n, q).
+
+    Args:
+        discriminator: Left as it is; with the paper's q_head or that with over-clusters.
+    """
+    plain = folded(discriminator)
+    head = plain.q_head
+    assert isinstance(head, HiddenLayerHead | OverclusteredQ), f"no plain layers are known for {type(head).__name__}"
+    return nn.Sequential(*plain.trunk, *(head if isinstance(head, HiddenLayerHead) else _in_one_stack(head)))
+
+
+def _in_one_stack(head: OverclusteredQ) -> nn.Sequential:
+    """Returns a q_head whose categories are linear on the features, and whose continuous codes are not, as one stack.
+
+    With slope s, lrelu(x) - lrelu(-x) = (1 + s)·x: so a category passes the hidden layer of the continuous codes
+    unchanged, as a pair of hidden units.
+    """
+    if head.continuous is None:
+        return nn.Sequential(head.categories)
+    hidden, _, output = head.continuous
+    assert isinstance(hidden, nn.Linear) and isinstance(output, nn.Linear)
+    categories = head.categories
+    first = _linear(
+        torch.cat([hidden.weight, categories.weight, -categories.weight]),
+        torch.cat([hidden.bias, categories.bias, -categories.bias]),
+    )
+    unchanged = torch.eye(categories.out_features, device=output.weight.device) / (1 + NEGATIVE_SLOPE)
+    weight = torch.block_diag(output.weight, torch.cat([unchanged, -unchanged], dim=1))
+    bias = torch.cat([output.bias, torch.zeros_like(categories.bias)])
+    order = _order_in_spec(head.spec)
+    return nn.Sequential(first, nn.LeakyReLU(NEGATIVE_SLOPE), _linear(weight[order], bias[order]))
+
+
+def _order_in_spec(spec: LatentSpec) -> list[int]:
+    """Returns where each column of Q's output is, when those of all continuous codes come first."""
+    stacked = [
+        column
+        for i in (*spec.continuous, *spec.categorical)
+        for column in range(spec.q_slices[i].start, spec.q_slices[i].stop)
+    ]
+    return [stacked.index(column) for column in range(spec.q_dim)]
+
+
+def _linear(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"]) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight, layer.bias = (nn.Parameter(value, requires_grad=False) for value in (weight, bias))
+    return layer

@@ -1,0 +1,44 @@
+"""What --tensorboard writes, read back by TensorBoard's own reader."""
+
+import sys
+
+import pytest
+
+import infogan
+from infogan import UserError
+
+
+@pytest.fixture
+def events():
+    """Reads the events of a run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def read(run):
+        return EventAccumulator(str(run.folder / "tensorboard"), {"scalars": 0, "images": 0}).Reload()
+
+    return read
+
+
+def test_curves_and_grids_are_those_of_the_run(small, tmp_path, one_picture, events):
+    run = infogan.train(small(steps=4), tmp_path, tensorboard=True)
+    rows = run.read_metrics()
+    read = events(run)
+    assert [(event.step, pytest.approx(event.value)) for event in read.Scalars("loss_g")] == [
+        (row["step"], row["loss_g"]) for row in rows
+    ]
+    assert {*read.Tags()["scalars"]} == {*rows[0]} - {"step"}
+    assert {"samples", "sweep of c2"} <= {*read.Tags()["images"]}
+
+    infogan.resume(run.folder, steps=6, tensorboard=True)
+    assert [event.step for event in events(run).Scalars("loss_g")] == [2, 4, 6]
+
+
+def test_without_the_flag_nothing_is_written(small, tmp_path, one_picture):
+    assert not (infogan.train(small(steps=2), tmp_path).folder / "tensorboard").exists()
+
+
+def test_a_missing_package_is_named_before_training_starts(small, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(UserError, match=r"--tensorboard: expected the package tensorboard, .* pip install tensorboard"):
+        infogan.train(small(), tmp_path, tensorboard=True)
+    assert not any(tmp_path.iterdir())
