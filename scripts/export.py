@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
-from infogan.config.command_line import CHECKPOINT_HELP, make_parser
+from infogan.config.command_line import CHECKPOINT_HELP, FOLDER, make_parser
 from infogan.config.export_formats import EXPORT_FORMATS, check_export
 from infogan.system.errors import UserError, run_script
 
@@ -19,9 +19,11 @@ def parse_flags() -> argparse.Namespace:
         "compare what was written with the trained nets: as a safetensors file, as a folder for Hugging Face with a "
         "model card, or as ONNX or TorchScript graphs of any batch size."
     )
-    parser.add_argument("run", nargs="?", help=CHECKPOINT_HELP)
+    parser.add_argument("run", type=Path, nargs="?", help=CHECKPOINT_HELP)
     parser.add_argument("--format", required=True, choices=(*EXPORT_FORMATS,), help="what to write")
-    parser.add_argument("--output", help="file or folder to make (default: exports/<name> with the format's ending)")
+    parser.add_argument(
+        "--output", type=Path, help="file or folder to make (default: exports/<name> with the format's ending)"
+    )
     parser.add_argument("--name", help="what the exported model is called (default: the run's name)")
     parser.add_argument(
         "--dtype",
@@ -31,6 +33,7 @@ def parse_flags() -> argparse.Namespace:
     )
     parser.add_argument(
         "--seeds",
+        type=Path,
         nargs="+",
         default=(),
         metavar="RUN",
@@ -41,7 +44,7 @@ def parse_flags() -> argparse.Namespace:
         action="store_true",
         help="train the encoder, from images to noise, first if the run has none: about a minute (default: no)",
     )
-    parser.add_argument("--out-dir", default=".", help="folder of runs/, for the newest (default: .)")
+    parser.add_argument("--out-dir", type=FOLDER, default=".", help="folder of runs/, for the newest (default: .)")
     parser.add_argument(
         "--device", default="auto", help="of the trained nets that it is compared with: auto, cpu, cuda or cuda:N"
     )

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from infogan import TrainConfig, UserError, load_nets, resume
+from infogan import TrainConfig, UserError, load_dataset, load_nets, resume
 from infogan.evaluation.files import read_evaluation
 from infogan.system.paths import given_folder, given_path, numbered_files
 from infogan.training.checkpoint import find_checkpoint
@@ -57,12 +58,16 @@ def test_every_call_takes_the_home_folder_and_names_what_it_cannot_use(tmp_path,
     assert Run.open("~/out/runs/mine", "--resume").folder == run.folder
     run.save_checkpoint({"step": 1})
     assert find_checkpoint("~/out/runs/mine") == find_checkpoint(None, "~/out") == run.latest_checkpoint()
+    np.save(tmp_path / "mine.npy", np.arange(256, dtype=np.uint8).reshape(4, 8, 8))
+    assert len(load_dataset("~/mine.npy", "~/data").images) == 4
     for call, argument in (
         (lambda path: load_nets(path), "path"),
         (lambda path: resume(path), "--resume"),
         (lambda path: read_evaluation(path, "--report"), "--report"),
         (lambda path: Run.create(TrainConfig(), path), "--out-dir"),
         (lambda path: find_checkpoint(None, path), "--out-dir"),
+        (lambda path: load_dataset("mnist5k", path), "--data-dir"),
+        (lambda path: load_dataset(f"{path}.npy", "data"), "--dataset"),
     ):
         with pytest.raises(UserError, match=f"^{argument}: expected names of at most 255 bytes, got 'xxx"):
             call("x" * 300)

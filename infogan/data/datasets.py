@@ -20,6 +20,7 @@ from torch import Tensor
 from infogan.config.datasets import AS_THEY_ARE, DATASETS, PICTURE_SETS, ImageForm, dataset_forms, is_own_images
 from infogan.data.factors import KnownFactors
 from infogan.system.errors import UserError
+from infogan.system.paths import given_folder, given_path
 
 DIGITS = tuple("0123456789")  # class names
 
@@ -92,8 +93,9 @@ def load_dataset(name: str, data_dir: str | Path, form: ImageForm = AS_THEY_ARE)
     Raises:
         UserError: No such data set; a file that is unreadable, truncated or altered; a download that fails.
     """
+    data_dir = given_folder(data_dir, "--data-dir")
     if is_own_images(name):
-        return _load_own(Path(name), Path(data_dir), form)
+        return _load_own(given_path(name, "--dataset"), data_dir, form)
     if name not in DATASETS:
         raise UserError(f"--dataset: expected {dataset_forms()}, got {name!r}")
     loader: Any = DATASETS[name]
@@ -101,8 +103,8 @@ def load_dataset(name: str, data_dir: str | Path, form: ImageForm = AS_THEY_ARE)
         module, _, function = loader.partition(":")
         loader = getattr(importlib.import_module(module), function)
     if name in PICTURE_SETS:
-        return loader(Path(data_dir), form)
-    return _in_form(loader(Path(data_dir)), form)
+        return loader(data_dir, form)
+    return _in_form(loader(data_dir), form)
 
 
 def _load_own(path: Path, data_dir: Path, form: ImageForm) -> ImageDataset:
