@@ -154,7 +154,8 @@ def test_two_at_once_decode_once(tmp_path, digits, monkeypatch):
 
 def test_where_nothing_can_be_written_pictures_are_read_all_the_same(tmp_path, digits):
     save(tmp_path / "set", digits.images[:5])
-    (tmp_path / "data").write_text("a file where the folder would be")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cache").write_text("a file where the folder would be")
     assert torch.equal(load(tmp_path / "set", tmp_path).images, digits.images[:5])
 
 
