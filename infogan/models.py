@@ -77,6 +77,18 @@ def stage_widths(image_shape: ImageShape, width: int | Sequence[int]) -> list[in
     return widths
 
 
+def downsampling(channels: int, widths: Sequence[int]) -> list[nn.Module]:
+    """Returns the convolutions of a net that reads images, a stage each, up to the last one's leaky ReLU."""
+    layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)]
+    for outer, inner in itertools.pairwise(widths):
+        layers += [
+            nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
+            nn.Conv2d(outer, inner, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(inner),
+        ]
+    return layers
+
+
 class Generator(nn.Module):
     """G(z, c): an image from noise and codes."""
 
@@ -139,15 +151,8 @@ class Discriminator(nn.Module):
         channels, *sides = image_shape
         height, width_px = (side >> len(widths) for side in sides)
         n_features, n_hidden = 16 * widths[0], 2 * widths[0]
-        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)]
-        for outer, inner in itertools.pairwise(widths):
-            layers += [
-                nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
-                nn.Conv2d(outer, inner, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(inner),
-            ]
         self.trunk = Trunk(
-            *layers,
+            *downsampling(channels, widths),
             FlattenChannelsLast(),  # before the leaky ReLU, whose gradient is slow where two memory layouts meet
             nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
             nn.Linear(height * width_px * widths[-1], n_features, bias=False),

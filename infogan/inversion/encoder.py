@@ -9,13 +9,11 @@ For MNIST it has about 0.22 million weights.
 
 from __future__ import annotations
 
-import itertools
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from infogan.config.spec import LatentSpec
-from infogan.models import NEGATIVE_SLOPE, FlattenChannelsLast, ImageShape, stage_widths
+from infogan.models import NEGATIVE_SLOPE, FlattenChannelsLast, ImageShape, downsampling, stage_widths
 
 WIDTH = 16  # channels of the outer stage
 
@@ -40,15 +38,8 @@ class Encoder(nn.Module):
         widths = stage_widths(image_shape, width)
         channels, *sides = image_shape
         height, width_px = (side >> len(widths) for side in sides)
-        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)]
-        for outer, inner in itertools.pairwise(widths):
-            layers += [
-                nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
-                nn.Conv2d(outer, inner, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(inner),
-            ]
         self.layers = nn.Sequential(
-            *layers,
+            *downsampling(channels, widths),
             FlattenChannelsLast(),
             nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
             nn.Linear(height * width_px * widths[-1], 8 * width, bias=False),
