@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # its parts load when they are used: that takes a second
 from jaxtyping import Float, Int, Integer
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from infogan.config.spec import Categorical, LatentSpec
@@ -67,7 +67,7 @@ def cluster(
     check_range("labels", labels, n_classes)
     cells = np.bincount(categories.astype(np.int64) * n_classes + labels, minlength=n_categories * n_classes)
     confusion = cells.reshape(n_categories, n_classes)
-    rows, columns = linear_sum_assignment(confusion, maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(confusion, maximize=True)
     code_to_digit: list[int | None] = [None] * n_categories
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         if confusion[row, column]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-import scipy.stats
+import scipy  # its parts load when they are used: that takes a second
 from jaxtyping import Float, Int, Integer
 
 from infogan.system.errors import UserError

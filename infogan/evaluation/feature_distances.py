@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
+import scipy  # its parts load when they are used: that takes a second
 import torch
 from jaxtyping import Float
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.stats
+import scipy  # its parts load when they are used: that takes a second
 import torch
 from jaxtyping import Float
 from torch import Tensor

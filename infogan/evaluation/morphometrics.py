@@ -12,8 +12,8 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import scipy  # its parts load when they are used: that takes a second
 from jaxtyping import Bool, Float, Num, UInt8
-from scipy import ndimage
 
 ATTRIBUTES = ("area", "length", "thickness", "slant", "width", "height")
 ATTRIBUTE_UNITS = ("px²", "px", "px", "rad", "px", "px")
@@ -71,7 +71,7 @@ def _measure_drawn(grey: UInt8[np.ndarray, "n H W"]) -> Float[np.ndarray, "n 6"]
     inside = grey >= low + 0.5 * (high - low)
     distance = np.empty(inside.shape)
     for i, outline in enumerate(inside):
-        ndimage.distance_transform_edt(outline, distances=distance[i])
+        scipy.ndimage.distance_transform_edt(outline, distances=distance[i])
     skeleton = _medial_axis(inside, distance)
 
     area = inside.sum((1, 2)) / _SCALE**2
@@ -121,7 +121,7 @@ def _enlarge(images: UInt8[np.ndarray, "n h w"]) -> UInt8[np.ndarray, "n H W"]:
     low, high = images.min((1, 2), keepdims=True), images.max((1, 2), keepdims=True)
     np.clip(large, low, high, out=large)
     sigma = 2 * _SCALE / 6  # a Gaussian over the span of one original pixel
-    return ndimage.gaussian_filter(large, (0, sigma, sigma), mode="reflect").astype(np.uint8)
+    return scipy.ndimage.gaussian_filter(large, (0, sigma, sigma), mode="reflect").astype(np.uint8)
 
 
 @cache
@@ -138,8 +138,8 @@ def _keep_table() -> Bool[np.ndarray, " 512"]:
         ring = pattern.copy()
         ring[1, 1] = False
         parts, parts_without = np.empty((2, 3, 3), dtype=np.int32)
-        ndimage.label(pattern, eight_connected, output=parts)
-        ndimage.label(ring, eight_connected, output=parts_without)
+        scipy.ndimage.label(pattern, eight_connected, output=parts)
+        scipy.ndimage.label(ring, eight_connected, output=parts_without)
         keep[index] = pattern[1, 1] and (parts.max() != parts_without.max() or pattern.sum() < 3)
     return keep
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import scipy.stats
+import scipy  # its parts load when they are used: that takes a second
 from jaxtyping import Float, Int, Integer, Num
 
 from infogan.evaluation.clustering import check_range, cluster, n_categories
