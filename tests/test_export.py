@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,19 +22,15 @@ from infogan.export.formats import FORMATS
 from infogan.export.huggingface import InfoGAN
 from infogan.inversion import encoder_training
 from infogan.inversion.encoder_training import kept_encoder
-from infogan.system.runtime import rng_state, set_rng_state
 from infogan.weights.files import METADATA_KEY, read_description, write_json
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of a few steps on real digits, with a vanilla GAN beside it, and without pictures at its end."""
-    before = rng_state()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(auxiliary, "GALLERY", {})
         run = train(small_config(name="tiny", baseline=True), tmp_path_factory.mktemp("runs"))
-    set_rng_state(before)
-    torch.use_deterministic_algorithms(False)
     return run
 
 
@@ -262,6 +259,19 @@ def test_the_encoder_goes_with_the_nets(run, digits, tmp_path, monkeypatch, form
         kept, came = (kept_encoder(load_nets(path)) for path in (tmp_path / "runs/tiny", exported.path))
         assert_close([came(x)], [kept(x)])
         assert not [*exported.path.parent.glob("*encoder*")]  # none was trained anew
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a matter of Unix")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"weights: expected a regular file, got '.*model.safetensors'"):
+        load_nets(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("step", [-1, True, 2**70, "7"])
+def test_a_step_that_is_no_count_is_refused(altered, step):
+    with pytest.raises(UserError, match=r"the description is damaged: see step|is no JSON: expected integers"):
+        load_nets(altered(change_description=lambda it: it.update(step=step)))
 
 
 def test_exported_weights_have_no_vanilla_gan(weights):

@@ -18,6 +18,7 @@ from infogan.latents import sample_prior
 from infogan.system.errors import UserError, one_line
 from infogan.system.files import write_atomically
 from infogan.system.progress import seconds_between_updates
+from infogan.system.readers import open_regular
 from infogan.system.runtime import seeded
 from infogan.training.checkpoint import TrainedNets
 from infogan.training.run import Run
@@ -71,13 +72,14 @@ def _place(nets: TrainedNets) -> Path:
 def load_encoder(path: Path, nets: TrainedNets, key: dict[str, str]) -> Encoder | None:
     """Returns the encoder in a file; None if there is none, if it is damaged, or made for another checkpoint."""
     try:
+        open_regular(path, "encoder").close()  # safetensors would wait for the writer of a pipe
         with safe_open(path, "pt") as file:
             if file.metadata() != key:
                 return None
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dictionary
         encoder = Encoder(nets.spec, nets.image_shape)
         encoder.load_state_dict(weights)
-    except (OSError, RuntimeError, SafetensorError):
+    except (UserError, OSError, RuntimeError, SafetensorError):
         return None
     return encoder.to(_device(nets.generator)).eval()
 

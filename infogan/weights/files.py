@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from infogan.system.errors import UserError, one_line
+from infogan.system.readers import MAX_JSON_BYTES, is_count, open_regular, parse_json, read_bytes
 
 WEIGHTS_FORMAT = "infogan-weights-1"
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"  # of a folder, as Hugging Face's tools name them
@@ -27,7 +28,6 @@ ENCODER = "encoder."  # begins the names of an encoder's weights: they come with
 DTYPES = {"F32": torch.float32, "F16": torch.float16}
 _ENTRIES = {
     "name": str,
-    "step": int,
     "seconds": (int, float, type(None)),
     "averaged_generator": bool,
     "image_shape": list,
@@ -65,22 +65,26 @@ def read_description(file: Path) -> dict[str, Any]:
         UserError: The file cannot be read, is truncated, or is not one of this package's.
     """
     beside = file.with_name(CONFIG_FILE)
+    open_regular(file, "weights").close()  # safetensors would wait for the writer of a pipe
     try:
         with safe_open(file, framework="pt") as opened:
             text = (opened.metadata() or {}).get(METADATA_KEY)
-        if text is None and not beside.is_file():
-            raise UserError(f"{file} holds no weights of this package: its metadata say nothing of them")
-        source = beside if text is None else file
-        description = json.loads(beside.read_text(encoding="utf-8") if text is None else text)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise UserError(f"{file} is no safetensors file, or it is truncated: {one_line(error)}") from error
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, UserError) else UserError(f"{beside} is no JSON: {one_line(error)}") from None
+    if text is None and not beside.is_file():
+        raise UserError(f"{file} holds no weights of this package: its metadata say nothing of them")
+    source = beside if text is None else file
+    content = read_bytes(beside, "weights", MAX_JSON_BYTES) if text is None else text
+    try:
+        description = parse_json(content)
+    except ValueError as error:
+        raise UserError(f"{source} is no JSON: {one_line(error)}") from None
     if not isinstance(description, dict) or description.get("format") != WEIGHTS_FORMAT:
         raise UserError(f"{source}: expected the description of weights of format {WEIGHTS_FORMAT}, which this is not")
-    if wrong := [name for name, kind in _ENTRIES.items() if not isinstance(description.get(name, ...), kind)]:
+    wrong = [name for name, kind in _ENTRIES.items() if not isinstance(description.get(name, ...), kind)]
+    if not is_count(description.get("step")):
+        wrong.append("step")
+    if wrong:
         raise UserError(f"{source}: the description is damaged: see {', '.join(wrong)}")
     return description
 
