@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from infogan.config.datasets import DIGITS
 from infogan.config.spec import Categorical, LatentSpec
 from infogan.evaluation.files import evaluation_path, read_evaluation
 from infogan.explorer.layers import Packer
@@ -133,7 +134,7 @@ def _describe(model: Explored) -> dict[str, Any]:
         "name": nets.name,
         "step": nets.step,
         "image": {"channels": channels, "height": height, "width": width},
-        "is_digits": evaluation is not None and "digits" in evaluation["scored"]["measurable"],
+        "is_digits": nets.config.dataset in DIGITS,
         "noise_dim": spec.noise_dim,
         "noise": spec.noise,
         "c_dim": spec.c_dim,
@@ -170,9 +171,10 @@ def _labels(name: str, evaluation: dict[str, Any]) -> list[str] | None:
 
 def _correlations(name: str, evaluation: dict[str, Any]) -> list[tuple[str, float]]:
     """Returns the attributes and their partial correlations with a code, the strongest first."""
-    factors = evaluation["infogan"].get("factors", {})
+    scores = evaluation["infogan"]
+    factors = scores.get("factors") or scores.get("image_factors") or {}
     values = zip(factors.get("attributes", []), factors.get("test_images", {}).get(name, []), strict=False)
-    return sorted(values, key=lambda pair: -abs(pair[1]))
+    return sorted(((attribute, r) for attribute, r in values if r is not None), key=lambda pair: -abs(pair[1]))
 
 
 def _meaning(name: str, evaluation: dict[str, Any]) -> str | None:
