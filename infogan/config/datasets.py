@@ -27,7 +27,7 @@ DATASETS: dict[str, str | Callable[[Any], Any]] = {
 }
 WHAT_AUTO_MAY_BE = ("mnist", "mnist5k")
 # Those that the frozen digit classifier can read.
-DIGITS = frozenset({"auto", "mnist", "mnist5k"})
+DIGIT_SETS = frozenset({"auto", *WHAT_AUTO_MAY_BE})
 PICTURE_SETS = frozenset({"celeba", "faces", "chairs"})  # their loaders take the images' form too: they decode
 OWN_FILES = frozenset({".npy", ".npz", ".zip"})
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from infogan.auxiliary import CategoryPath, GalleryOptions, generate, interpolation_pictures
-from infogan.config.datasets import DIGITS
+from infogan.config.datasets import DIGIT_SETS
 from infogan.evaluation.classifier import load_digit_classifier
 from infogan.training.checkpoint import TrainedNets
 
@@ -25,7 +25,7 @@ def clear_digit_shares(nets: TrainedNets, options: GalleryOptions) -> dict[str, 
         nets: The run.
         options: As of its pictures; every `category_path` is tried.
     """
-    if nets.config.dataset not in DIGITS or nets.image_shape != (1, 28, 28):
+    if nets.config.dataset not in DIGIT_SETS or nets.image_shape != (1, 28, 28):
         return {}
     classifier = load_digit_classifier()
     shares = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from infogan.config.datasets import DIGITS
+from infogan.config.datasets import DIGIT_SETS
 from infogan.config.spec import Categorical, LatentSpec
 from infogan.evaluation.files import evaluation_path, read_evaluation
 from infogan.explorer.layers import Packer
@@ -134,7 +134,7 @@ def _describe(model: Explored) -> dict[str, Any]:
         "name": nets.name,
         "step": nets.step,
         "image": {"channels": channels, "height": height, "width": width},
-        "is_digits": nets.config.dataset in DIGITS,
+        "is_digits": nets.config.dataset in DIGIT_SETS,
         "noise_dim": spec.noise_dim,
         "noise": spec.noise,
         "c_dim": spec.c_dim,
