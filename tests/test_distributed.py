@@ -142,7 +142,7 @@ GLOBAL_BATCH_NORM = """
 import copy
 import torch
 from torch import distributed as dist, nn
-from infogan.system.distributed import joined, share, use_global_batch_norm
+from infogan.system.distributed import joined, leave, share, use_global_batch_norm
 
 torch.manual_seed(0)
 with joined(torch.device("cpu")):
@@ -168,6 +168,7 @@ with joined(torch.device("cpu")):
         torch.testing.assert_close(net[0].running_var, whole.running_var)
         torch.testing.assert_close(net.eval()(share(x)), share(whole.eval()(x)))
     print("checked")
+leave()
 """
 
 
