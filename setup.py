@@ -38,7 +38,7 @@ setup(
         "dev": [
             "build>=1.2",  # sdist and wheel
             "pytest>=8",  # tests
-            "pytest-xdist>=3.5",  # runs them on all cores
+            "pytest-xdist>=3.7",  # runs them on all cores
             "hypothesis>=6.100",  # tests over many latent specs
             "beartype>=0.18",  # checks the shapes in signatures while testing
             "tensorboard>=2.16",  # what --tensorboard writes is read back

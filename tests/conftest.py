@@ -34,6 +34,13 @@ from infogan.data.batches import to_unit_range  # noqa: E402
 from infogan.data.datasets import load_dataset  # noqa: E402
 from infogan.latents import sample_prior  # noqa: E402
 
+LONGEST = ("test_scripts.py", "test_loop.py", "test_report.py", "test_explorer.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Begins with the files that take longest, so that no core waits for one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def digits_are_parsed_once():
