@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import TypeVar
 
-import torch
 from torch import nn
 from torch.nn.utils import fusion
 
@@ -36,8 +35,8 @@ def _fold(layers: nn.Sequential) -> None:
     for i in reversed(range(1, len(layers))):
         before, norm = layers[i - 1], layers[i]
         if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) and norm.weight.is_meta:
-            # Shapes alone: to compute with them makes torch load its compiler, which takes seconds.
-            before.register_parameter("bias", nn.Parameter(torch.empty_like(norm.bias), requires_grad=False))
+            # Shapes alone: to compute with them makes torch load its compiler, which takes a second.
+            before.register_parameter("bias", norm.bias)
         elif isinstance(norm, nn.BatchNorm1d) and isinstance(before, nn.Linear):
             layers[i - 1] = fusion.fuse_linear_bn_eval(before, norm)
         elif isinstance(norm, nn.BatchNorm2d) and isinstance(before, nn.Conv2d | nn.ConvTranspose2d):
