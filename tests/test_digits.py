@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from skimage import morphology
 
 from infogan.evaluation import morphometrics as digits
 from infogan.evaluation.morphometrics import ATTRIBUTE_UNITS, ATTRIBUTES, measure_digits
@@ -44,6 +43,8 @@ def test_one_unit_per_attribute():
 
 
 def test_skeleton_is_that_of_scikit_image(digits_5k, monkeypatch):
+    from skimage import morphology  # only here: it takes a second
+
     # scikit-image breaks ties by a generator of today, the released figures by the legacy one.
     monkeypatch.setattr(np.random, "default_rng", np.random.RandomState)
     grey = digits._enlarge(digits_5k[0][::625])

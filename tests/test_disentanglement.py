@@ -5,7 +5,7 @@ import json
 import imageio.v3 as iio
 import numpy as np
 import pytest
-import scipy.stats
+import scipy
 import torch
 
 import infogan

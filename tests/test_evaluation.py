@@ -7,9 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LinearRegression
 from torch import nn
-from torchmetrics.image.fid import FrechetInceptionDistance
 
 from infogan.evaluation import feature_distances
 from infogan.evaluation.clustering import cluster
@@ -113,6 +111,8 @@ class TestCluster:
 
 def residual_correlations(codes, attributes, categories, n_categories):
     """Return the reference: correlate what linear regression on the controls leaves of code and attribute."""
+    from sklearn.linear_model import LinearRegression
+
     one_hot = np.eye(n_categories)[categories]
     table = np.empty((codes.shape[1], attributes.shape[1]))
     for j in range(codes.shape[1]):
@@ -300,6 +300,8 @@ class TestFrechetDistance:
         assert frechet_distance(x, np.tile(x, (2, 1))) == pytest.approx(0, abs=1e-4)
 
     def test_against_torchmetrics(self):
+        from torchmetrics.image.fid import FrechetInceptionDistance  # only here: it takes seconds
+
         class Flatten(nn.Module):
             num_features = 12
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy  # its parts load when they are used: that takes a second
 import torch
 from jaxtyping import Bool, Float, Num, UInt8
 from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 
 from infogan.auxiliary import to_uint8
@@ -108,7 +108,7 @@ def find_layout(nets: TrainedNets) -> Layout | None:
         return None
     middle = (np.array(x.shape[1:]) - 1) / 2
     boxes = np.array([[(top + bottom) / 2, (left + right) / 2] for _, (top, bottom, left, right) in found])
-    masses = np.array([ndimage.center_of_mass(image) for image, _ in found])
+    masses = np.array([scipy.ndimage.center_of_mass(image) for image, _ in found])
     return Layout(
         is_light=bool(level > 127),
         object_px=float(np.median([max(bottom - top, right - left) + 1 for _, (top, bottom, left, right) in found])),
@@ -169,7 +169,7 @@ def _find_object(picture: UInt8[np.ndarray, "h w"]) -> _Object | None:
         height, width = (max(1, round(side / reduction)) for side in picture.shape)
         small = small.resize((width, height), Image.Resampling.BOX)
     levels = np.asarray(small, dtype=float)
-    levels = ndimage.gaussian_filter(levels, max(levels.shape) / 300)
+    levels = scipy.ndimage.gaussian_filter(levels, max(levels.shape) / 300)
     height_above, noise = _above_background(levels)
     is_dark = bool(np.sum(height_above**3) < 0)  # the object is what lies far off, on whichever side
     ink = np.maximum(-height_above if is_dark else height_above, 0)
@@ -178,7 +178,7 @@ def _find_object(picture: UInt8[np.ndarray, "h w"]) -> _Object | None:
         return None
     mask = _connected(ink > max(INK * darkest, 4 * noise))
     ink = ((ink / darkest - FAINT_INK) / (1 - 2 * FAINT_INK)).clip(0, 1)
-    ink = np.where(ndimage.binary_dilation(mask, iterations=2), ink, 0)  # a stroke fades out at its edge
+    ink = np.where(scipy.ndimage.binary_dilation(mask, iterations=2), ink, 0)  # a stroke fades out at its edge
     top, bottom, left, right = _box(ink > 0)
     x, y, width, height = (round(side * reduction) for side in (left, top, right + 1 - left, bottom + 1 - top))
     return _Object(ink[top : bottom + 1, left : right + 1], is_dark, x, y, width, height)
@@ -205,7 +205,7 @@ def _above_background(levels: Float[np.ndarray, "h w"]) -> tuple[Float[np.ndarra
 def _connected(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Returns the largest connected part of a mask and those a tenth as large; an edge of the paper is no part."""
     parts = np.zeros(mask.shape, dtype=np.int32)
-    n_parts = int(np.asarray(ndimage.label(mask, np.ones((3, 3)), output=parts)))
+    n_parts = int(np.asarray(scipy.ndimage.label(mask, np.ones((3, 3)), output=parts)))
     if n_parts == 0:
         return mask
     areas = np.bincount(parts.ravel())[1:]
@@ -233,7 +233,7 @@ def _scaled(ink: Float[np.ndarray, "h w"], longer_side_px: float, size: list[int
 def _centred(ink: Float[np.ndarray, "h w"], size: list[int], by_mass: bool) -> Float[np.ndarray, "h2 w2"]:
     """Returns an object in the middle of an empty image, as far as it fits."""
     canvas = np.zeros(size)
-    middle = ndimage.center_of_mass(ink) if by_mass else [(side - 1) / 2 for side in ink.shape]
+    middle = scipy.ndimage.center_of_mass(ink) if by_mass else [(side - 1) / 2 for side in ink.shape]
     top, left = (
         int(np.clip(np.round((whole - 1) / 2 - centre), 0, whole - side))
         for whole, centre, side in zip(size, middle, ink.shape, strict=True)

@@ -188,7 +188,8 @@ def _of_checkpoint(path: Path, device: torch.device | str, baseline: bool) -> Tr
         if seconds is not None and not 0 <= seconds < math.inf:
             raise ValueError(f"expected seconds of 0 or more, got {shown(seconds)}")
     for net, part in ((generator, "generator"), (discriminator, "discriminator")):
-        net.to_empty(device=device).load_state_dict(weights[part])
+        net.load_state_dict(weights[part], assign=True)
+        net.to(device)
     return TrainedNets(
         name=state["name"],
         generator=generator.eval(),
