@@ -60,7 +60,8 @@ def make_deterministic() -> None:
     """Has every later operation give the same bits again, on CUDA too, and float32 be float32 there."""
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # convolutions alone are rounded to 10 bits otherwise
-    torch.use_deterministic_algorithms(True)
+    # `use_deterministic_algorithms` is the same, but loads torch's compiler, which takes seconds.
+    torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory that was never written; filling it would only cost time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -219,10 +220,7 @@ def _global_state() -> dict[str, Any]:
         "rng": (random.getstate(), np.random.get_state(), torch.get_rng_state()),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None,
         "seed": torch.initial_seed(),
-        "deterministic": (
-            torch.are_deterministic_algorithms_enabled(),
-            torch.is_deterministic_algorithms_warn_only_enabled(),
-        ),
+        "deterministic": torch.get_deterministic_debug_mode(),
         "fill": torch.utils.deterministic.fill_uninitialized_memory,  # pyright: ignore[reportAttributeAccessIssue]
         "cudnn": (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32),
         "precision": (torch.get_float32_matmul_precision(), _default_precision),
@@ -237,8 +235,7 @@ def _set_global_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
     elif torch.cuda.is_initialized():  # only since then; it would have had the seed that torch had
         torch.cuda.manual_seed_all(state["seed"])
-    enabled, warn_only = state["deterministic"]
-    torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+    torch.set_deterministic_debug_mode(state["deterministic"])
     torch.utils.deterministic.fill_uninitialized_memory = state["fill"]  # pyright: ignore[reportAttributeAccessIssue]
     torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = state["cudnn"]
     precision, _default_precision = state["precision"]
