@@ -112,7 +112,7 @@ def load_digit_classifier(path: Path | None = None, device: torch.device | str =
             "python scripts/train_classifier.py writes the weights"
         ) from error
     classifier.sha256 = hashlib.sha256(content).hexdigest()
-    return classifier.requires_grad_(False).eval().to(device)
+    return classifier.requires_grad_(False).eval().to(memory_format=torch.channels_last).to(device)
 
 
 def save_digit_classifier(classifier: DigitClassifier, path: Path) -> str:

@@ -133,5 +133,5 @@ def _neighbour_distances(x: Float[torch.Tensor, "n d"], k: int) -> Float[torch.T
     radii = []
     for rows in torch.arange(len(x)).split(_chunk_rows(len(x))):
         # The row itself is among the k + 1 nearest, at 0.
-        radii.append(_distances(x[rows], x).kthvalue(k + 1, dim=1).values)
+        radii.append(_distances(x[rows], x).topk(k + 1, dim=1, largest=False).values[:, -1])
     return torch.cat(radii)

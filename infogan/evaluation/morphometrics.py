@@ -10,17 +10,19 @@ Shapes: `n` images, `h w` their pixels, `H W` = 4h 4w the pixels of the enlarged
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import scipy  # its parts load when they are used: that takes a second
-from jaxtyping import Bool, Float, Num, UInt8
+from jaxtyping import Bool, Float, Int, Num, Shaped, UInt8
 
 ATTRIBUTES = ("area", "length", "thickness", "slant", "width", "height")
 ATTRIBUTE_UNITS = ("px²", "px", "px", "rad", "px", "px")
 
 _SCALE = 4  # enlargement before the outline is drawn
 _TAIL = 0.01  # share of the ink left outside on each side of the bounding parallelogram
-_CHUNK = 250  # images at a time: about 110 MiB of work space at 28x28
+_CENTRE = 4  # its bit in a 3x3 pattern: bit 3 r + c is the pixel in row r and column c
+_CHUNK = 50  # images at a time, about 20 MiB of work space at 28x28: more leave the processor's cache
 
 
 def measure_digits(images: Num[np.ndarray, "n h w"]) -> Float[np.ndarray, "n 6"]:
@@ -38,7 +40,7 @@ def measure_digits(images: Num[np.ndarray, "n h w"]) -> Float[np.ndarray, "n 6"]
     - height (px): between the 1% and 99% quantiles of the ink along a column.
 
     An image's row depends on that image alone, not on its batch, and is the same on every run. 10,000 images
-    of 28x28 take about 20 seconds on one core.
+    of 28x28 take about 10 seconds on one core.
 
     Args:
         images: uint8 grey levels 0..255, ink bright; not changed. A side must be 2 pixels or more.
@@ -69,16 +71,14 @@ def _measure_drawn(grey: UInt8[np.ndarray, "n H W"]) -> Float[np.ndarray, "n 6"]
         return np.empty((0, len(ATTRIBUTES)))
     low, high = grey.min((1, 2), keepdims=True), grey.max((1, 2), keepdims=True)
     inside = grey >= low + 0.5 * (high - low)
-    distance = np.empty(inside.shape)
-    for i, outline in enumerate(inside):
-        scipy.ndimage.distance_transform_edt(outline, distances=distance[i])
-    skeleton = _medial_axis(inside, distance)
+    squared = _squared_distance(inside)
+    skeleton = _medial_axis(inside, squared)
 
     area = inside.sum((1, 2)) / _SCALE**2
     straight = _pairs(skeleton, 0, 1) + _pairs(skeleton, 1, 0)
     diagonal = _pairs(skeleton, 1, 1) + _pairs(skeleton[:, :, ::-1], 1, 1)
     length = (straight + np.sqrt(2) * diagonal) / _SCALE
-    thickness = 2 * (distance * skeleton).sum((1, 2)) / skeleton.sum((1, 2)) / _SCALE
+    thickness = 2 * (np.sqrt(squared, dtype=float) * skeleton).sum((1, 2)) / skeleton.sum((1, 2)) / _SCALE
     slant, width, height = _slant_and_extent(grey)
     return np.stack([area, length, thickness, slant, width, height], axis=1)
 
@@ -129,7 +129,7 @@ def _keep_table() -> Bool[np.ndarray, " 512"]:
     """Returns, for each 3x3 pattern, whether the skeleton keeps its centre.
 
     It does where taking the centre away changes the number of 8-connected parts, or where there are fewer
-    than three pixels. Bit 3 r + c of the index is the pixel in row r and column c.
+    than three pixels.
     """
     eight_connected = np.ones((3, 3))
     keep = np.zeros(512, dtype=bool)
@@ -144,45 +144,90 @@ def _keep_table() -> Bool[np.ndarray, " 512"]:
     return keep
 
 
-def _medial_axis(inside: Bool[np.ndarray, "n H W"], distance: Float[np.ndarray, "n H W"]) -> Bool[np.ndarray, "n H W"]:
+def _squared_distance(inside: Bool[np.ndarray, "n H W"]) -> Shaped[np.ndarray, "n H W"]:
+    """Returns the squared distance of each pixel to the nearest one outside, as whole numbers; 0 outside.
+
+    The nearest pixel outside is in some row, k above or below, at the distance that it has within that row. All
+    images at once take a fifth of the time of `scipy.ndimage.distance_transform_edt`, which gives the same.
+    """
+    height, width = inside.shape[1:]
+    far = height + width  # within a row that is all inside: beyond any distance there is
+    dtype = np.min_scalar_type(far**2 + height**2)
+    in_row = np.ascontiguousarray(inside.transpose(2, 0, 1)) * dtype.type(far)
+    for left, here in pairwise(in_row):
+        np.minimum(here, left + dtype.type(1), out=here)
+    for right, here in pairwise(in_row[::-1]):
+        np.minimum(here, right + dtype.type(1), out=here)
+    squared_in_row = np.ascontiguousarray(in_row.transpose(1, 2, 0)) ** 2
+    squared = squared_in_row.copy()
+    for k in range(1, height):
+        if k**2 >= squared.max():
+            break
+        off_row = squared_in_row + dtype.type(k**2)
+        np.minimum(squared[:, k:], off_row[:, :-k], out=squared[:, k:])
+        np.minimum(squared[:, :-k], off_row[:, k:], out=squared[:, :-k])
+    return squared
+
+
+def _medial_axis(inside: Bool[np.ndarray, "n H W"], squared: Shaped[np.ndarray, "n H W"]) -> Bool[np.ndarray, "n H W"]:
     """Returns the skeleton of each shape: the ridge of its distance map, as connected as the shape.
 
-    The pixels of a shape are visited once, from the outline inwards, those with the most neighbours first,
-    and taken away unless `_keep_table` says no. The t-th pixels of all shapes are visited together, which is
-    what makes it fast: scikit-image's `medial_axis`, which gives the same skeleton, needs 20 ms an image.
+    As if the pixels of a shape were visited once, from the outline inwards, those with the most neighbours first,
+    and taken away unless `_keep_table` says no: what scikit-image's `medial_axis` does, one by one, in 20 ms an image.
+    Here all pixels are decided at once, as if the neighbours visited before them were gone. Where one of these was
+    kept, the pixel is decided again, until nothing changes, after a dozen rounds: a pixel depends on none after it.
+
+    Args:
+        inside: The shapes.
+        squared: Their `_squared_distance`.
     """
-    n, height, width = inside.shape
+    height, width = inside.shape[1:]
     # A frame of background, so that every pixel has eight neighbours.
-    padded = np.pad(inside, ((0, 0), (1, 1), (1, 1))).astype(np.uint8)
-    stride = width + 2
-    offsets = np.array([stride * down + right for down in (-1, 0, 1) for right in (-1, 0, 1)])
-    bits = 2 ** np.arange(9)
+    padded = np.pad(inside, ((0, 0), (1, 1), (1, 1)))
     # Foreground pixels of each 3x3 neighbourhood, 0..9.
     around = np.zeros(inside.shape, dtype=np.int8)
     for r in range(3):
         for c in range(3):
             around += padded[:, r : r + height, c : c + width].view(np.int8)
 
-    counts = inside.sum((1, 2))
-    # (n, longest): flat index into `padded` of the pixel that each image visits at each step.
-    visits = np.zeros((n, counts.max()), dtype=np.intp)
-    for i in range(n):
-        y, x = np.nonzero(inside[i])
-        tie = np.random.RandomState(0).permutation(counts[i])
-        order = np.lexsort((tie, -around[i, y, x], distance[i, y, x]))
-        visits[i, : counts[i]] = (i * (height + 2) + y[order] + 1) * stride + x[order] + 1
+    pixels = np.flatnonzero(padded)  # indices into `padded`, image by image
+    # When each pixel is visited: its rank in its image; background is before all.
+    rank = np.zeros(padded.size, dtype=np.int64)
+    rank[pixels] = (16 * squared[inside].astype(np.int64) - around[inside] << 32) + _ties(inside.sum((1, 2)))
+    own_rank = rank[pixels]
+    place = np.zeros(padded.size, dtype=np.int32)  # of each pixel among `pixels`
+    place[pixels] = np.arange(len(pixels))
+    # Of the other 3x3 pixels; a pixel has the opposite bit in the pattern of its neighbour.
+    neighbours = {bit: (width + 2) * (bit // 3 - 1) + bit % 3 - 1 for bit in range(9) if bit != _CENTRE}
 
-    # Longest first, so that the images still at work are always the first ones.
-    longest_first = np.argsort(-counts, kind="stable")
-    visits = np.ascontiguousarray(visits[longest_first].T)
-    at_work = np.searchsorted(-counts[longest_first], -np.arange(len(visits)), side="left")
-    keep = _keep_table().astype(np.uint8)
-    flat = padded.reshape(-1)
-    for step, centre in enumerate(visits):
-        centre = centre[: at_work[step]]
-        pattern = flat[centre[:, None] + offsets] @ bits
-        flat[centre] = keep[pattern]
-    return padded[:, 1:-1, 1:-1].astype(bool)
+    pattern = np.full(len(pixels), 1 << _CENTRE, dtype=np.int16)
+    for bit, offset in neighbours.items():
+        pattern |= (rank[pixels + offset] > own_rank).astype(np.int16) << bit
+    keep = _keep_table()
+    kept = keep[pattern]
+    changed = np.flatnonzero(kept)
+    while len(changed):
+        seen_by = []
+        for bit, offset in neighbours.items():
+            others = pixels[changed] + offset
+            later = place[others[rank[others] > own_rank[changed]]]
+            pattern[later] ^= 1 << (8 - bit)
+            seen_by.append(later)
+        again = np.concatenate(seen_by)
+        changed = np.unique(again[keep[pattern[again]] != kept[again]])
+        kept[changed] ^= True
+    padded.reshape(-1)[pixels] = kept
+    return padded[:, 1:-1, 1:-1]
+
+
+def _ties(counts: Int[np.ndarray, " n"]) -> Int[np.ndarray, " pixels"]:
+    """Returns for each image a permutation of as many numbers as it has pixels, by a generator seeded with 0."""
+    generator = np.random.RandomState()
+    ties = []
+    for count in counts:
+        generator.seed(0)
+        ties.append(generator.permutation(count))
+    return np.concatenate(ties)
 
 
 def _slant_and_extent(
@@ -200,13 +245,12 @@ def _slant_and_extent(
     # Ink within one row of pixels leans nowhere; two rows have a variance far above this bound.
     shear = np.divide(u11, u02, out=np.zeros(n), where=u02 > 1e-6)
 
-    # Where each inked pixel's row, slid back by the shear, puts its centre; a bound at t has it on its left
-    # if it is smaller than t.
-    image, row, column = np.nonzero(grey)
-    upright = column + 0.5 - shear[image] * (row - mean_y[image])
-    bound = np.clip(np.floor(upright).astype(int) + 1, 0, width)
-    cell = image * (width + 1) + bound
-    cells = np.bincount(cell, weights=ink[image, row, column], minlength=n * (width + 1))
+    # Each row slid back by the shear. A pixel is left of the bound at t if its centre is smaller than t: the first
+    # such bound is as far beyond its column all along a row.
+    first = np.floor(0.5 - shear[:, None] * (y - mean_y[:, None])).astype(int) + 1
+    bound = np.clip(x + first[:, :, None], 0, width)
+    cell = bound + (width + 1) * np.arange(n)[:, None, None]
+    cells = np.bincount(cell.reshape(-1), weights=ink.reshape(-1), minlength=n * (width + 1))
     upright_cdf = np.cumsum(cells.reshape(n, width + 1)[:, :width], axis=1) / total[:, None]
     above = np.concatenate([np.zeros((n, 1)), by_row[:, :-1]], axis=1)
     height_cdf = np.cumsum(above, axis=1) / total[:, None]

@@ -36,7 +36,7 @@ from infogan.losses import mutual_information_lower_bound
 from infogan.models import Discriminator
 from infogan.system.console import forgiving_console
 from infogan.system.paths import given_folder
-from infogan.system.runtime import kept_global_state, resolve_device
+from infogan.system.runtime import keep_freed_memory, kept_global_state, resolve_device
 from infogan.training.checkpoint import find_checkpoint, load_nets
 from infogan.training.environment import environment, read_sessions
 from infogan.training.run import Run
@@ -80,6 +80,7 @@ def evaluate(
     fresh_q = fresh_q or FreshQ()
     path = find_checkpoint(run, argument="run")
     device = resolve_device(str(device))
+    keep_freed_memory()
     nets = load_nets(path, device)
     if data_dir is None:
         data_dir = nets.config.data_dir if Path(nets.config.data_dir).is_dir() else "data"

@@ -69,13 +69,13 @@ def make_deterministic() -> None:
 def tune_for(device: torch.device) -> None:
     """Sets the process up for training on a device; float32 stays float32 (`scripts/benchmark.py` measures it)."""
     if device.type == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
         _multiply_with_onednn()
     else:
         _multiply_by_default()
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Has glibc hand out freed memory again rather than give it back to the system.
 
     A step allocates the same large gradients as the one before it. Pages fresh from the system fault one by
