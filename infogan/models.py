@@ -1,7 +1,8 @@
 """The nets: a generator, and a discriminator whose trunk feeds two heads, D(x) and Q(c|x).
 
 At 28 × 28 and `width` 64 they are the paper's nets for MNIST (appendix C.1, table 1). The number of stages follows the
-image's side, and each stage has twice the channels of the one outside it, unless a list of widths says otherwise:
+image's side, and each stage has twice the channels of the one outside it, up to 8w, unless a list of widths says
+otherwise:
 
     G: [z, c] -> FC 16w -> FC (seed of 4 to 7 px, widths[-1]) -> 4×4 upconv, a stage each -> tanh    (ReLU, BatchNorm)
     D: x -> 4×4 conv, a stage each -> FC 16w = features -> d_head: FC 1                             (lReLU, BatchNorm)
@@ -30,6 +31,7 @@ ImageShape = tuple[int, int, int]  # channels, height, width in pixels
 MakeHead = Callable[[int, int], nn.Module]  # from the numbers of features and of hidden units
 MIN_SIDE_PX = 8
 MAX_SEED_PX = 7  # the paper's, on MNIST
+MAX_DOUBLINGS = 3  # from 128 px on: the weights would grow as fast as the pixels
 NEGATIVE_SLOPE = 0.1  # "lReLU rate 0.1" (appendix C); the authors' code has 0.01.
 
 
@@ -71,7 +73,7 @@ def stage_widths(image_shape: ImageShape, width: int | Sequence[int]) -> list[in
     # The longer side comes down to the seed's, as far as the shorter one can be halved.
     while max(sides) > MAX_SEED_PX << n_stages and min(sides) >> (n_stages + 1):
         n_stages += 1
-    widths = [width << i for i in range(n_stages)] if isinstance(width, int) else [*width]
+    widths = [width << min(i, MAX_DOUBLINGS) for i in range(n_stages)] if isinstance(width, int) else [*width]
     if len(widths) != n_stages:
         raise UserError(f"width: expected {n_stages} of them for images of {sides[0]} x {sides[1]}, got {widths}")
     return widths
