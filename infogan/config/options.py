@@ -10,7 +10,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 from infogan.system.errors import UserError, shown
@@ -72,6 +72,12 @@ FOLDER_NAME = {
     "check": lambda value: re.fullmatch(r"[\w+-][\w+ .-]{0,99}(?<![ .])", value) and len(value.encode()) <= 255,
     "allowed": "a folder's name of at most 100 letters, digits and . _ + -",
 }
+
+
+def is_list_of(text: str, words: Collection[str]) -> bool:
+    """Returns whether a text is a comma-separated list of some of these words, each once."""
+    parts = text.split(",")
+    return len({*parts}) == len(parts) and {*parts} <= {*words}
 
 
 def plain_value(option_: dataclasses.Field, hint: Any, value: Any) -> Any:

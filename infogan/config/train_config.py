@@ -24,6 +24,7 @@ from infogan.config.options import (
     WEIGHT,
     between,
     flag_of,
+    is_list_of,
     option,
     parse_float,
     plain_value,
@@ -31,6 +32,9 @@ from infogan.config.options import (
 from infogan.config.presets import DEFAULT_PRESET, PRESETS, PresetName, preset_values
 from infogan.config.spec import MAX_NOISE_DIM, Q_STD_RANGE, LatentSpec
 from infogan.system.errors import UserError, shortened, shown
+
+DIFFAUGMENT_PARTS = ("color", "translation", "cutout")
+DIFFAUGMENT_BELOW = 10_000  # training images, with `auto`
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,15 @@ class TrainConfig:
         "extensions",
         **between(0, 3),
     )
+    diffaugment: str = option(
+        "none",
+        "random transformations through which D's GAN loss sees real and generated images (DiffAugment), so that few "
+        f"images are not learned by heart: {','.join(DIFFAUGMENT_PARTS)}, or some of these; none; auto: all below "
+        f"{DIFFAUGMENT_BELOW:,} training images",
+        "extensions",
+        check=lambda value: value in ("none", "auto") or is_list_of(value, DIFFAUGMENT_PARTS),
+        allowed=f"none, auto, or any of {', '.join(DIFFAUGMENT_PARTS)}, separated by commas, each once",
+    )
     terms: str = option("", "further loss terms, registered by your own code: name=weight,...", "extensions")
 
     lr_g: float = option(1e-3, "Adam's learning rate of G's update", "optimisation", **RATE)
@@ -302,6 +315,12 @@ class TrainConfig:
                 )
             weights[name] = number
         return weights
+
+    def diffaugment_for(self, n_images: int) -> str:
+        """Returns `diffaugment`, with `auto` as what it is for so many training images."""
+        if self.diffaugment != "auto":
+            return self.diffaugment
+        return ",".join(DIFFAUGMENT_PARTS) if n_images < DIFFAUGMENT_BELOW else "none"
 
     @property
     def has_extensions(self) -> bool:

@@ -110,6 +110,8 @@ def resumed(folder: str | Path, changes: dict[str, Any], out_dir: str | Path | N
     if _may_be_the_same_images(config.dataset, asked := str(changes.get("dataset"))):
         del changes["dataset"]
         config = config if asked == "auto" else dataclasses.replace(config, dataset=asked)
+    if changes.get("diffaugment") == "auto":  # the run has what that was
+        del changes["diffaugment"]
     config = config.changed("--resume", **changes)
     if out_dir is not None and given_folder(out_dir, "--out-dir").resolve() != run.out_dir.resolve():
         raise UserError(f"--out-dir: a resumed run stays in {str(run.out_dir)!r}, got {str(out_dir)!r}")
@@ -279,6 +281,7 @@ def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) ->
         data_dir=str(Path(config.data_dir).absolute()),
         device=str(device),
         precision=distributed.from_first(lambda: resolve_precision(config.precision, device)),
+        diffaugment=config.diffaugment_for(len(dataset.images)),
         steps=config.steps if epochs is None else _steps_of(epochs, per_epoch),
     )
 

@@ -168,7 +168,9 @@ class RunRecorder(Recorder):
         if self.dataset.notes:
             sheet = self.run.samples / "training_images.png"
             auxiliary.save_png(auxiliary.contact_sheet(self.dataset.images), sheet)
-            print(*self.dataset.notes, f"some of them: {sheet}", sep="\n", file=sys.stderr)
+            policy = self.config.diffaugment
+            diffaugment = [] if policy == "none" else [f"D sees them through DiffAugment: {policy}"]
+            print(*self.dataset.notes, f"some of them: {sheet}", *diffaugment, sep="\n", file=sys.stderr)
 
     def write_resumed(self, state: dict[str, Any]) -> None:
         self.run.make_folders()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -50,6 +50,7 @@ class InfoGANStep:
         discriminator: D and Q.
         config: Loss, weights, rates.
         extensions: They add terms to either update.
+        transform: What D's GAN loss sees images through; Q reads them as they are.
 
     Attributes:
         lambdas: λ_i of each code, as far as it is in force.
@@ -61,8 +62,10 @@ class InfoGANStep:
         discriminator: Discriminator,
         config: TrainConfig,
         extensions: Sequence[AddsTerms] = (),
+        transform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.generator, self.discriminator, self.extensions = generator, discriminator, extensions
+        self.generator, self.discriminator = generator, discriminator
+        self.extensions, self.transform = extensions, transform
         self.spec = config.spec
         self.gan_loss: GanLoss = config.gan_loss
         self.lambdas = code_weights(config)
@@ -141,8 +144,9 @@ class InfoGANStep:
 
     def d_loss(self, batch: UpdateBatch) -> Term:
         """Returns -V(D, G), or what stands for it."""
-        assert batch.features_real is not None
-        logits_real, logits_fake = map(self.discriminator.d_head, (batch.features_real, batch.features_fake))
+        assert batch.x_real is not None and batch.features_real is not None
+        logits_real = self._d_logits(batch.x_real, batch.features_real)
+        logits_fake = self._d_logits(batch.x_fake, batch.features_fake)
         return Term(1.0, discriminator_loss(logits_real, logits_fake, self.gan_loss))
 
     def update_generator(
@@ -163,7 +167,12 @@ class InfoGANStep:
 
     def g_loss(self, batch: UpdateBatch) -> Term:
         """Returns G's part of V(D, G), in its non-saturating form."""
-        return Term(1.0, generator_loss(self.discriminator.d_head(batch.features_fake), self.gan_loss))
+        return Term(1.0, generator_loss(self._d_logits(batch.x_fake, batch.features_fake), self.gan_loss))
+
+    def _d_logits(self, x: Float[Tensor, "n ch h w"], features: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
+        if self.transform is not None:
+            (features,) = self._features(self.transform(x))
+        return self.discriminator.d_head(features)
 
     def mi_terms(self, c: Float[Tensor, "n c"], features_fake: Float[Tensor, "n f"]) -> Terms:
         """Returns -λ_i L_I(c_i) of each code."""
@@ -208,11 +217,8 @@ def _descend(terms: Terms, name: str, optimizer: torch.optim.Optimizer) -> dict[
 
 @contextlib.contextmanager
 def _without_weight_gradients(net: nn.Module) -> Iterator[None]:
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    net.requires_grad_(False)
     try:
-        for parameter in parameters:
-            parameter.requires_grad_(False)
         yield
     finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+        net.requires_grad_(True)

@@ -84,8 +84,9 @@ class Trainer:
             distributed.use_global_batch_norm(self.discriminator)
         # The vanilla GAN starts from the same weights and sees the same batches: only the objective differs.
         vanilla_nets = copy.deepcopy((self.generator, self.discriminator)) if config.baseline else None
-        self._infogan = InfoGANStep(self.generator, self.discriminator, config, self.extensions)
-        self._vanilla = VanillaStep(*vanilla_nets, config) if vanilla_nets else None
+        self._diffaugment = make_diffaugment(config, len(images))
+        self._infogan = InfoGANStep(self.generator, self.discriminator, config, self.extensions, self._diffaugment)
+        self._vanilla = VanillaStep(*vanilla_nets, config, self._diffaugment) if vanilla_nets else None
         if vanilla_nets:
             for extension in self.extensions:
                 extension.leave(vanilla_nets[1])
@@ -149,6 +150,8 @@ class Trainer:
         """Sets what depends on the step: the rates, and with extensions the weights of L_I."""
         for step in filter(None, (self._infogan, self._vanilla)):
             step.scale_rates(self._rate)
+        if self._diffaugment is not None:
+            self._diffaugment.start_step(self.step)
         for extension in self.extensions:
             for parameter in extension.start_step(self.step):
                 self._infogan.opt_d.state.pop(parameter, None)
@@ -252,6 +255,16 @@ def make_extensions(config: TrainConfig) -> list[Any]:
     from infogan.extensions import active_extensions
 
     return list(active_extensions(config))
+
+
+def make_diffaugment(config: TrainConfig, n_images: int) -> Any:
+    """Returns what D's GAN loss sees images through, as `DiffAugment`; None where it sees them as they are."""
+    policy = config.diffaugment_for(n_images)
+    if policy == "none":
+        return None
+    from infogan.extensions.diffaugment import DiffAugment
+
+    return DiffAugment(policy, config.seed)
 
 
 def make_nets(

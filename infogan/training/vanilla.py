@@ -6,6 +6,10 @@ it moves neither D nor G. Its L_I is an honest estimate of what the images tell 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from torch import Tensor
+
 from infogan.config.train_config import TrainConfig
 from infogan.data.batches import UpdateBatch
 from infogan.losses import Terms
@@ -16,8 +20,14 @@ from infogan.training.step import InfoGANStep
 class VanillaStep(InfoGANStep):
     """An update of D on the GAN loss alone, and of the probe on L_I alone; then one of G on the GAN loss alone."""
 
-    def __init__(self, generator: Generator, discriminator: Discriminator, config: TrainConfig) -> None:
-        super().__init__(generator, discriminator, config)
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        config: TrainConfig,
+        transform: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(generator, discriminator, config, transform=transform)
         self.lambdas = [1.0] * len(self.spec.codes)
 
     def d_terms(self, batch: UpdateBatch) -> Terms:
