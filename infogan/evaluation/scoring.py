@@ -20,6 +20,7 @@ from infogan.evaluation.clustering import cluster_by_codes
 from infogan.evaluation.files import EVALUATION_FORMAT
 from infogan.evaluation.fresh_q import FreshQ
 from infogan.evaluation.inception import InceptionReference, measure_inception_reference
+from infogan.evaluation.random_features import RandomReference, measure_random_reference
 from infogan.evaluation.reference import NEIGHBOURS, DigitReference, measure_reference
 from infogan.evaluation.sampling import draw_samples, q_outputs
 from infogan.evaluation.subject import (
@@ -29,6 +30,7 @@ from infogan.evaluation.subject import (
     FACTORS,
     INCEPTION,
     NO_DIGITS,
+    RANDOM_FEATURES,
     Subject,
     count_classes,
 )
@@ -86,13 +88,15 @@ def evaluate(
         data_dir = nets.config.data_dir if Path(nets.config.data_dir).is_dir() else "data"
     data_dir = given_folder(data_dir, "--data-dir")
     dataset = load_scored_dataset(nets.config.dataset, data_dir, nets.config.image_form)
+    reference = random_reference = inception_reference = None
+    if DIGITS not in dataset.measurable:
+        random_reference = measure_random_reference(dataset, n_samples, seed, device)
     has_test_images = len(dataset.test_images) > 0
     if not has_test_images:  # all were learned from; no label was, so that these score what was found all the same
         n = len(dataset.images)
         kept = torch.linspace(0, n - 1, min(n, MOST_TRAINING_IMAGES)).round().long()  # of every class, if sorted by it
         labels = dataset.labels[kept] if len(dataset.labels) else dataset.labels
         dataset = replace(dataset, test_images=dataset.images[kept], test_labels=labels)
-    reference = inception_reference = None
     if DIGITS in dataset.measurable:
         reference = measure_reference(dataset, n_samples, seed, device)
     if inception is not None:
@@ -112,6 +116,7 @@ def evaluate(
             n_samples,
             seed,
             fresh_q,
+            random_reference,
         )
         for name, of_model in models.items()
     }
@@ -148,7 +153,7 @@ def evaluate(
 def _skipped(subject: Subject) -> list[str]:
     """Returns a line for each thing that metrics need and the data set has not."""
     # What the codes or the call leave out is no surprise, nor that photographs come without factors.
-    expected = {CATEGORICAL, CONTINUOUS, INCEPTION, FACTORS, NO_DIGITS}
+    expected = {CATEGORICAL, CONTINUOUS, INCEPTION, FACTORS, NO_DIGITS, RANDOM_FEATURES}
     unmet = registry.unmet_needs(subject.available | expected)
     return [f"{', '.join(titles)}: need {need}, not {subject.dataset.name}" for need, titles in unmet.items()]
 
@@ -168,6 +173,7 @@ def evaluate_nets(
     seed: int = 0,
     fresh_q: FreshQ | None = None,
     inception: InceptionReference | None = None,
+    random_reference: RandomReference | None = None,
 ) -> dict[str, Any]:
     """Returns the scores of one model, ready for JSON: numbers, lists and dictionaries, None where undefined.
 
@@ -175,6 +181,7 @@ def evaluate_nets(
     - `clustering`: of the test images by each categorical code; see `clustering`.
     - `factors`: what each continuous code controls; see `factors` and `sweeps`. Of digits alone.
     - `quality`: of the samples, by the digit classifier; see `quality`. Of digits alone.
+    - `random_features`: quality of the samples, if its reference is given; see `random_features`.
     - `disentanglement`: of the codes of the test images; see `known_factors`. Of images with known factors alone.
     - `inception`: Inception FID and KID of the samples, if its reference is given; see `inception`.
     - `metrics`: those that were registered from elsewhere.
@@ -189,9 +196,22 @@ def evaluate_nets(
         seed: Of all draws and of the fresh Q.
         fresh_q: Budget of the Q trained from scratch.
         inception: The Inception network with real images of the same data set.
+        random_reference: Real images of the same data set in random features.
     """
+    fresh_q = fresh_q or FreshQ()
     return registry.measure(
-        Subject(generator, discriminator, spec, dataset, reference, inception, n_samples, seed, fresh_q or FreshQ())
+        Subject(
+            generator,
+            discriminator,
+            spec,
+            dataset,
+            reference,
+            inception,
+            n_samples,
+            seed,
+            fresh_q,
+            random_reference,
+        )
     )
 
 

@@ -25,11 +25,13 @@ from infogan.models import Discriminator
 
 if TYPE_CHECKING:
     from infogan.evaluation.inception import InceptionReference
+    from infogan.evaluation.random_features import RandomReference
     from infogan.evaluation.reference import DigitReference
 
 N_SWEEP_ROWS = 200  # of categories and noises, for each continuous code
 CATEGORICAL, CONTINUOUS, LABELS, DIGITS, INCEPTION = "categorical", "continuous", "labels", "digits", "inception"
 FACTORS = "known factors"
+RANDOM_FEATURES = "random features"
 NO_DIGITS = "images other than digits"
 N_NOISE_PAIRS = 500
 
@@ -54,6 +56,7 @@ class Subject:
         n_samples: Fresh samples of G.
         seed: Of all that is drawn.
         fresh_q: Budget of the Q trained from scratch.
+        random_reference: Real images of anything but digits in random features; None of digits, or of too few.
     """
 
     generator: nn.Module
@@ -65,6 +68,7 @@ class Subject:
     n_samples: int = 10_000
     seed: int = 0
     fresh_q: FreshQ = field(default_factory=FreshQ)
+    random_reference: RandomReference | None = None
     _kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +95,7 @@ class Subject:
             **dict.fromkeys(self.dataset.measurable, True),
             DIGITS: self.reference is not None,
             NO_DIGITS: self.reference is None,
+            RANDOM_FEATURES: self.random_reference is not None,
         }
         return frozenset(need for need, is_met in found.items() if is_met)
 
