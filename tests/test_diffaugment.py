@@ -8,6 +8,8 @@ from stepping import build_step
 from infogan import Trainer, UserError
 from infogan.extensions.diffaugment import DiffAugment, change_color, cut_out, translate
 from infogan.system import distributed
+from infogan.training.loop import resumed
+from infogan.training.run import Run
 from infogan.training.vanilla import VanillaStep
 
 ALL = "color,translation,cutout"
@@ -130,3 +132,10 @@ def test_ranks_transform_their_parts_of_the_batch_as_one_does(x, monkeypatch):
         monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
         parts.append(DiffAugment(ALL, seed=0)(x[4 * rank : 4 * rank + 4]))
     assert torch.equal(torch.cat(parts), whole)
+
+
+def test_the_first_flags_may_be_given_again(small, tmp_path):
+    run = Run.create(small(diffaugment="color"), tmp_path)
+    assert resumed(run.folder, {"diffaugment": "auto"})[1].diffaugment == "color"
+    with pytest.raises(UserError, match=r"--diffaugment none \(the run has color\)"):
+        resumed(run.folder, {"diffaugment": "none"})

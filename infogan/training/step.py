@@ -13,14 +13,13 @@ the sum; `extensions` may add terms of their own, and the step knows none of the
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from infogan.config.spec import Categorical
 from infogan.config.train_config import TrainConfig
@@ -154,9 +153,12 @@ class InfoGANStep:
     ) -> dict[str, Float[Tensor, ""]]:
         """Moves G, through `x_fake`'s graph, and returns the value of each term."""
         # D only passes the gradient on: that of its own weights would be computed in vain.
-        with _without_weight_gradients(self.discriminator):
+        self.discriminator.requires_grad_(False)
+        try:
             (features_fake,) = self._features(x_fake)
             return _descend(self.g_terms(UpdateBatch(x_fake, c, features_fake)), "loss_g", self.opt_g)
+        finally:
+            self.discriminator.requires_grad_(True)
 
     def g_terms(self, batch: UpdateBatch) -> Terms:
         """Returns what the update of G minimises."""
@@ -213,12 +215,3 @@ def _descend(terms: Terms, name: str, optimizer: torch.optim.Optimizer) -> dict[
     average(parameter.grad for group in optimizer.param_groups for parameter in group["params"])
     optimizer.step()
     return {name: (term.value if term.logged is None else term.logged).detach() for name, term in terms.items()}
-
-
-@contextlib.contextmanager
-def _without_weight_gradients(net: nn.Module) -> Iterator[None]:
-    net.requires_grad_(False)
-    try:
-        yield
-    finally:
-        net.requires_grad_(True)
