@@ -28,7 +28,6 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "augment_contrast": (0.2, "as for Fashion-MNIST, but half as much; not measured yet"),
         "merge_step": (450, "as for Fashion-MNIST; not measured yet"),
         "class_conditional_d": (False, "as for Fashion-MNIST; not measured yet"),
-        "diffaugment": ("auto", "few images are soon learned by heart"),
     },
     "paper": {
         "codes": ("cat10,uniform,uniform", "paper, section 7.2"),
