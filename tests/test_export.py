@@ -133,7 +133,7 @@ for n in (1, 5):
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads((onnx / "config.json").read_text())["train_config"]["codes"] == "cat10,uniform,uniform"
+    assert json.loads((onnx / "config.json").read_text())["train_config"]["codes"] == "cat10,slant,thickness"
 
 
 def test_the_script_says_how_far_it_is_from_the_run(run, tmp_path, monkeypatch, script_here):

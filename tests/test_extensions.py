@@ -7,14 +7,14 @@ import torch
 from stepping import build_step, go_to, owned, parts
 
 from infogan import Discriminator, LatentSpec, Trainer, posterior_means
-from infogan.data.augment import AffineRange, Views, random_affines, slant_and_widening, warp
+from infogan.data.augment import AffineRange, Augmentation, Views
 from infogan.data.batches import UpdateBatch
 from infogan.extensions.class_conditional import ClassConditionalD, ProjectionHead
 from infogan.extensions.consistency import CATEGORY_JOINT_UPDATE, OVERCLUSTER_JOINT_UPDATE, Consistency
 from infogan.extensions.equivariance import Equivariance, equivariance_loss
 from infogan.extensions.information import information, joint_assignments, smoothed_information
 from infogan.extensions.overclusters import OverclusteredQ
-from infogan.training.trainer import make_extensions, make_nets
+from infogan.training.trainer import augmentation_of, make_extensions, make_nets
 
 # Of the default schedule: over-clusters learn, then the categories by consistency alone, then with L_I.
 OVERCLUSTERING, CONSISTENCY_ONLY, RAMP_UP, FULL_WEIGHT = 0, 400, 750, 1000
@@ -28,9 +28,11 @@ def with_views(small, batch):
     """Returns what a step takes, with augmented views of the real images."""
 
     def make(seed=0, n=16, codes="cat10,uniform,cat3"):
-        x_real, z, c = batch(small(codes=codes), seed, n)
-        affines = random_affines(n, AffineRange(20, 0.1, 0.15, 0.07), torch.Generator().manual_seed(seed))
-        return x_real, z, c, Views(warp(x_real, affines), affines)
+        config = small(codes=codes)
+        x_real, z, c = batch(config, seed, n)
+        named = tuple(name for _, name in config.spec.named)
+        augmentation = Augmentation(AffineRange(20, 0.1, 0.15, 0.07), 0.0, named)
+        return x_real, z, c, augmentation.views(x_real, *augmentation.draw(n, torch.Generator().manual_seed(seed)))
 
     return make
 
@@ -64,7 +66,8 @@ def batch_of_features(step, x_real, z, c, views):
     [
         ({}, [Consistency, ClassConditionalD, Equivariance]),
         ({"class_conditional_d": False}, [Consistency, Equivariance]),
-        ({"codes": "uniform"}, [Equivariance]),
+        ({"codes": "slant"}, [Equivariance]),
+        ({"codes": "cat10,uniform,uniform"}, [Consistency, ClassConditionalD]),
         ({"codes": "cat10"}, [Consistency, ClassConditionalD]),
         ({"lambda_consistency": 0.0}, [Equivariance]),
         ({"lambda_equivariance": 0.0}, [Consistency, ClassConditionalD]),
@@ -133,7 +136,7 @@ class TestConsistency:
             logits = q_head.overcluster_logits(trunk(x_real))[:, 0]
         joint = torch.full((3, 12, 12), 1 / 144).lerp(joint_assignments(logits, logits), OVERCLUSTER_JOINT_UPDATE)
         x_fake = step.generator(z, c).detach()
-        metrics = step.update_discriminator(x_real, x_fake, c, Views(x_real, views.affines))
+        metrics = step.update_discriminator(x_real, x_fake, c, Views(x_real, views.parameters))
         torch.testing.assert_close(q_head.overcluster_joints[0], joint, atol=1e-6, rtol=1e-3)
         torch.testing.assert_close(metrics["consistency_c1"], information(joint)[2], atol=1e-6, rtol=1e-3)
 
@@ -324,20 +327,25 @@ class TestClassConditionalD:
 
 
 class TestEquivariance:
-    CODES = "uniform,cat10,gaussian,uniform"
+    CODES = "slant,cat10,uniform,gaussian:thickness"  # of Q's outputs, those of the named ones are 0 and 12
 
     @pytest.fixture
-    def build(self, small):
-        """Makes a step, by default with no other extension."""
+    def build(self, small, digits):
+        """Makes a step, by default with no other extension, and with slopes measured on digits."""
 
         def make(codes=self.CODES, lambda_consistency=0.0, **changes):
             config = small(codes=codes, lambda_consistency=lambda_consistency, overclusters=12, **changes)
-            return build_step(config)
+            step = build_step(config)
+            for extension in step.extensions:
+                extension.start_run(digits.images, augmentation_of(config, digits.images))
+            return step
 
         return make
 
     @pytest.mark.parametrize("lambda_consistency", [0.0, 1.0])
-    def test_it_moves_the_trunk_and_q_s_first_two_means_and_nothing_else(self, build, with_views, lambda_consistency):
+    def test_it_moves_the_trunk_and_q_s_means_of_named_codes_and_nothing_else(
+        self, build, with_views, lambda_consistency
+    ):
         steps = [build(lambda_consistency=lambda_consistency, lambda_equivariance=weight) for weight in (0.0, 1.0)]
         without, with_it = (d_gradients(step, *with_views(codes=self.CODES)) for step in steps)
         differs = {name for name in without if not close(without[name], with_it[name])}
@@ -345,24 +353,29 @@ class TestEquivariance:
         last = "q_head.continuous.3" if lambda_consistency else "q_head.3"
         assert {name.split(".")[0] for name in differs} == {"trunk", "q_head"}
         rows = (with_it[f"{last}.weight"] - without[f"{last}.weight"]).abs().amax(dim=1) > 1e-9
-        assert rows.tolist() == ([True, True, False] if lambda_consistency else [True] + 10 * [False] + [True, False])
+        assert rows.tolist() == ([True, False, True] if lambda_consistency else [True] + 11 * [False] + [True])
         assert all("categories" not in name and "overclusters" not in name for name in differs)
 
-    def test_its_value_is_that_of_the_means_in_training(self, build, with_views):
-        step = build(slope_slant=1.5, slope_width=-2.5)
+    def test_its_gradient_is_that_of_the_formula(self, build, with_views):
         x_real, z, c, views = with_views(codes=self.CODES)
-        trunk, q_head = step.discriminator.trunk, copy.deepcopy(step.discriminator.q_head)
-        params = q_head(torch.cat([trunk(x_real), trunk(views.images)]))
-        change = params[16:, [0, 11]] - params[:16, [0, 11]]
-        wanted = (change - torch.tensor([1.5, -2.5]) * slant_and_widening(views.affines)).square().sum(dim=1).mean() / 2
-        metrics = step(x_real, z, c, views)
-        assert metrics["equivariance"].item() == pytest.approx(wanted.item(), rel=1e-5)
-        assert not any(name.startswith("consistency") for name in metrics)
-
-    def test_it_has_its_weight(self, build, with_views):
         step = build(lambda_equivariance=0.3)
-        (term,) = step.extensions[0].d_terms(batch_of_features(step, *with_views(codes=self.CODES))).values()
+        (term,) = step.extensions[0].d_terms(batch_of_features(step, x_real, z, c, views)).values()
         assert term.weight == 0.3
+        weights = [*step.discriminator.trunk.parameters(), *step.discriminator.q_head.parameters()]
+        found = torch.autograd.grad(term.value, weights, allow_unused=True)
+
+        trunk, q_head = step.discriminator.trunk, step.discriminator.q_head
+        params = q_head(torch.cat([trunk(x_real), trunk(views.images)]))
+        loss = 0.0
+        for column, (output, slope) in enumerate(zip((0, 12), step.extensions[0].slopes, strict=True)):
+            change = params[16:, output] - params[:16, output]
+            loss += (change - slope * views.parameters[:, column]).square().mean() / 2
+        assert term.value.item() == pytest.approx(loss.item(), rel=1e-5)
+        wanted = torch.autograd.grad(loss, weights, allow_unused=True)
+        for a, b in zip(found, wanted, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None and b is not None:
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-8)
 
     def test_q_s_running_statistics_are_of_generated_images_alone(self, build, with_views):
         statistics = []
@@ -377,17 +390,8 @@ class TestEquivariance:
         for a, b in zip(*statistics, strict=True):
             assert torch.equal(a, b)
 
-    def test_one_continuous_code_follows_the_slant_alone(self, build, with_views):
-        codes = "cat10,uniform"
-        step = build(codes=codes)
-        x_real, z, c, views = with_views(codes=codes)
-        trunk, q_head = step.discriminator.trunk, copy.deepcopy(step.discriminator.q_head)
-        means = q_head(torch.cat([trunk(x_real), trunk(views.images)]))[:, 10]
-        wanted = (means[16:] - means[:16] - 2.0 * slant_and_widening(views.affines)[:, 0]).square().mean() / 2
-        assert step(x_real, z, c, views)["equivariance"].item() == pytest.approx(wanted.item(), rel=1e-5)
-
     def test_codes_learn_to_follow_the_views(self, build, with_views):
-        codes = "cat10,uniform,uniform"
+        codes = "cat10,slant,thickness"
         step = build(codes=codes, lambda_equivariance=10.0, lr_d=2e-3, lambda_cont=0.0)
         for seed in range(150):
             x_real, z, c, views = with_views(seed % 56, n=64, codes=codes)
@@ -396,11 +400,11 @@ class TestEquivariance:
         step.discriminator.eval()
         with torch.no_grad():
             means = [posterior_means(step.spec, step.discriminator(x)[1]) for x in (x_real, views.images)]
-        change, wanted = means[1] - means[0], slant_and_widening(views.affines)
-        slant, widening = (torch.corrcoef(torch.stack([change[:, j], wanted[:, j]]))[0, 1].item() for j in (0, 1))
+        change = means[1] - means[0]
+        found = torch.corrcoef(torch.cat([change, views.parameters], dim=1).T)[:2, 2:]
         # Chance is 0 with a deviation of 0.04.
-        assert slant > 0.7
-        assert widening > 0.25
+        assert found[0, 0] > 0.7 and found[1, 1] > 0.7
+        assert found[0, 1].abs() < 0.3 and found[1, 0].abs() < 0.3
 
     def test_it_is_half_the_squared_error_of_how_codes_move(self):
         means, shifts = torch.randn(8, 2), torch.randn(8, 2)

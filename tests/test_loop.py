@@ -290,7 +290,7 @@ def test_many_short_epochs_make_fifty_grids_at_most(small):
 
 def test_a_checkpoint_alone_restores_the_nets(small, whole, few_digits):
     nets = load_nets(whole.latest_checkpoint())
-    assert (nets.name, nets.step, str(nets.spec)) == ("whole", 8, "cat10,uniform,uniform")
+    assert (nets.name, nets.step, str(nets.spec)) == ("whole", 8, "cat10,slant,thickness")
     state = final_state(whole)
     reference = Trainer(small(name="whole", **EPOCHS), few_digits.images)
     reference.load_state_dict(state)

@@ -14,8 +14,6 @@ FIELDS = {"dataset": "mnist5k", "width": 4, "batch_size": 32, "device": "cpu", "
 FORMER = {
     "merge_step": "settle_step",
     "class_conditional_d": "d_by_category",
-    "slope_slant": "code_per_lean",
-    "slope_width": "code_per_widening",
     "augment_rotation": "rotate",
     "augment_scale": "scale",
     "augment_shear": "shear",
@@ -47,7 +45,7 @@ def written_before(run):
 
 
 def test_a_run_of_the_version_before_is_read_and_goes_on_as_if_written_today(tmp_path, one_picture):
-    config = TrainConfig(**FIELDS, steps=4, lr_decay=0.0)
+    config = TrainConfig(**FIELDS, codes="cat10,uniform,uniform", steps=4, lr_decay=0.0)
     today, before = (train(config, tmp_path / folder) for folder in ("today", "before"))
     written_before(before)
     nets, expected = load_nets(before.folder), load_nets(today.folder)
@@ -58,6 +56,20 @@ def test_a_run_of_the_version_before_is_read_and_goes_on_as_if_written_today(tmp
     for net in ("generator", "discriminator"):
         for name, weight in states[0]["infogan"][net].items():
             assert torch.equal(states[1]["infogan"][net][name], weight), name
+
+
+def test_a_run_whose_slopes_were_fixed_is_read_with_named_codes_and_not_trained_further(tmp_path, one_picture):
+    run = train(TrainConfig(**FIELDS, codes="cat10,slant,width", steps=2, lr_decay=0.0), tmp_path)
+    path = run.latest_checkpoint()
+    state, file = torch.load(path, weights_only=True), run.folder / "config.json"
+    for saved in (state["config"], values := json.loads(file.read_text())):
+        saved |= {"codes": "cat10,uniform,uniform", "slope_slant": 2.0, "slope_width": 3.0}
+    torch.save(state, path)
+    file.write_text(json.dumps(values))
+    assert load_nets(run.folder).spec.titles == ("c1", "c2 (slant)", "c3 (width)")
+    with pytest.raises(UserError, match="its codes follow slant and width by fixed slopes, as an earlier") as error:
+        resume(run.folder, steps=4)
+    assert "\n" not in str(error.value)
 
 
 def test_a_field_that_a_checkpoint_does_not_have_is_off(digits, tmp_path):

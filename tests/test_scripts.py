@@ -220,7 +220,7 @@ def test_sigterm_saves_draws_and_resumes(script_here, refusal, tmp_path):
     assert len(json.loads((run.folder / "environment.json").read_text())) == 2
 
     line = refusal("train.py", "--resume", run.folder, "--codes", "cat3", "--width", 8)
-    assert "--codes cat3 (the run has cat10,uniform,uniform)" in line and "--width 8 (the run has 4)" in line
+    assert "--codes cat3 (the run has cat10,slant,thickness)" in line and "--width 8 (the run has 4)" in line
 
 
 @pytest.fixture(scope="module")

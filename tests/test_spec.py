@@ -43,11 +43,37 @@ def test_what_the_bound_is_at_chance_and_at_most(code, q_std, at_chance, most):
 
 
 def test_a_spec_reads_what_it_writes():
-    text = "cat3,gaussian,cat12,uniform"
+    text = "cat3,gaussian,slant,cat12,uniform,gaussian:shift-x"
     assert str(LatentSpec.parse(text)) == text
+    assert LatentSpec.parse("uniform:slant") == LatentSpec.parse("slant") == LatentSpec((Uniform("slant"),))
 
 
-@pytest.mark.parametrize("codes", ["", "cat", "cat1", "cat-3", "cat10,,uniform", "normal", "cat10;uniform"])
+def test_a_named_code_has_its_prior_s_entropy_and_its_name_in_titles():
+    spec = LatentSpec.parse("cat10,uniform,slant,gaussian:width", noise_dim=5)
+    assert spec.named == ((2, "slant"), (3, "width"))
+    assert spec.names == ("c1", "c2", "c3", "c4")
+    assert spec.titles == ("c1", "c2", "c3 (slant)", "c4 (width)")
+    free = LatentSpec.parse("cat10,uniform,uniform,gaussian", noise_dim=5)
+    assert spec.freed() == free and free.freed() == free
+    assert (spec.entropies_nats, spec.mi_ranges_nats) == (free.entropies_nats, free.mi_ranges_nats)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        "",
+        "cat",
+        "cat1",
+        "cat-3",
+        "cat10,,uniform",
+        "normal",
+        "cat10;uniform",
+        "cat3:slant",
+        "uniform:",
+        "slant:uniform",
+        "uniform:lean",
+    ],
+)
 def test_codes_that_are_none_are_refused_by_name(codes):
     with pytest.raises(UserError, match=r"^codes: "):
         LatentSpec.parse(codes)

@@ -18,10 +18,10 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "merge_step": (450, "as in those measurements"),
         "precision": ("float32", "as in the five runs of docs/results.md"),
         "class_conditional_d": (False, "as in the five runs of docs/results.md"),
-        "lambda_equivariance": (0.0, "left out: its transformations are made for digits"),
+        "codes": ("cat10,uniform,uniform", "free: as in the five runs of docs/results.md"),
     },
     "images": {
-        "lambda_equivariance": (0.0, "slant and width are factors of digits: all codes are free"),
+        "codes": ("cat10,uniform,uniform", "free: what images vary in is not known beforehand"),
         "augment_rotation": (5.0, "gentle, since a view of any image must show the same; not measured yet"),
         "augment_shear": (0.05, "gentle, likewise"),
         "augment_translation": (0.05, "gentle, likewise"),

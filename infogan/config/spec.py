@@ -10,10 +10,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from infogan.system.errors import UserError, shown
+
+# What a continuous code may be named for; `infogan.data.transformations` says how each changes an image.
+TRANSFORMATIONS = (
+    *("slant", "rotation", "width", "height", "scale", "shift-x", "shift-y", "thickness"),
+    *("brightness", "contrast", "hue", "saturation"),
+)
+OF_COLOURS = frozenset({"hue", "saturation"})  # grey images have none
+OF_INTENSITIES = frozenset({"brightness", "contrast"})
 
 MAX_CODES = 100
 MAX_CATEGORIES = 1000
@@ -49,46 +57,59 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Uniform:
-    """A continuous code, uniform on (-1, 1)."""
+    """A continuous code, uniform on (-1, 1); it is free, or named for a transformation of images that it follows."""
 
+    transformation: str | None = None
+
+    prior = "uniform"
     dim = 1
     variance = 1.0 / 3.0
     entropy_nats = math.log(2.0)
 
     def __str__(self) -> str:
-        return "uniform"
+        return self.transformation or self.prior
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A continuous code, standard normal."""
+    """A continuous code, standard normal; it is free, or named for a transformation of images that it follows."""
 
+    transformation: str | None = None
+
+    prior = "gaussian"
     dim = 1
     variance = 1.0
     entropy_nats = 0.5 * math.log(2.0 * math.pi * math.e)
 
     def __str__(self) -> str:
-        return "gaussian"
+        return f"{self.prior}:{self.transformation}" if self.transformation else self.prior
 
 
 Code = Categorical | Uniform | Gaussian
 
-CODE_FORMS = "catK (K categories, K >= 2), uniform, gaussian"
+CODE_FORMS = (
+    "catK (K categories, K >= 2), uniform, gaussian, or uniform:NAME or gaussian:NAME, or NAME alone for uniform:NAME, "
+    f"with one of {', '.join(TRANSFORMATIONS)}"
+)
 
 
 def parse_code(text: str) -> Code:
-    """Returns the code that `text` names: `cat10`, `uniform` or `gaussian`.
+    """Returns the code that `text` names: `cat10`, `uniform`, `gaussian`, `gaussian:slant`; `slant` is `uniform:slant`.
 
     Raises:
         UserError: `text` is none of these.
     """
     if match := re.fullmatch(r"cat([0-9]{1,6})", text):
         return Categorical(int(match.group(1)))
-    if text == "uniform":
-        return Uniform()
-    if text == "gaussian":
-        return Gaussian()
+    prior, colon, name = text.partition(":")
+    if text in TRANSFORMATIONS:
+        prior, name = "uniform", text
+    if prior in _PRIORS and (name in TRANSFORMATIONS or not (colon or name)):
+        return _PRIORS[prior](name or None)
     raise UserError(f"codes: expected a comma-separated list of {CODE_FORMS}, got {shown(text)}")
+
+
+_PRIORS: dict[str, type[Uniform] | type[Gaussian]] = {kind.prior: kind for kind in (Uniform, Gaussian)}
 
 
 @dataclass(frozen=True)
@@ -102,7 +123,7 @@ class LatentSpec:
         q_std: The fixed standard deviation of Q(c|x) for a continuous code; None has Q learn it per image.
 
     Raises:
-        UserError: No code, no noise, or a deviation that is not positive.
+        UserError: No code, no noise, a deviation that is not positive, or codes that are named for the same.
     """
 
     codes: tuple[Code, ...]
@@ -122,6 +143,11 @@ class LatentSpec:
         least, most = Q_STD_RANGE
         if self.q_std is not None and not least <= self.q_std <= most:
             raise UserError(f"q-std: expected {least} to {most:,}, or learned, got {self.q_std}")
+        names = [name for _, name in self.named]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UserError(f"codes: expected one code for each transformation, got {twice} twice")
+        if {"width", "height", "scale"} <= {*names}:
+            raise UserError("codes: expected two of width, height and scale, which make the third, got all three")
 
     @classmethod
     def parse(
@@ -191,6 +217,25 @@ class LatentSpec:
     def continuous(self) -> tuple[int, ...]:
         """Positions of the continuous codes."""
         return tuple(i for i, code in enumerate(self.codes) if not isinstance(code, Categorical))
+
+    @property
+    def named(self) -> tuple[tuple[int, str], ...]:
+        """The codes that are named for a transformation: their positions, and its name."""
+        found = ((i, getattr(code, "transformation", None)) for i, code in enumerate(self.codes))
+        return tuple((i, name) for i, name in found if name)
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """The names, each with the transformation that its code is named for, as in `c2 (slant)`."""
+        transformations = dict(self.named)
+        return tuple(
+            f"{name} ({transformations[i]})" if i in transformations else name for i, name in enumerate(self.names)
+        )
+
+    def freed(self) -> LatentSpec:
+        """Returns the spec with codes that are named for nothing."""
+        codes = (type(code)() if isinstance(code, Uniform | Gaussian) else code for code in self.codes)
+        return replace(self, codes=tuple(codes))
 
     def index(self, name: str, argument: str = "code") -> int:
         """Returns the position of the code called `name`, as in `"c2"`; an error names `argument`.

@@ -30,7 +30,7 @@ from infogan.config.options import (
     plain_value,
 )
 from infogan.config.presets import DEFAULT_PRESET, PRESETS, PresetName, preset_values
-from infogan.config.spec import MAX_NOISE_DIM, Q_STD_RANGE, LatentSpec
+from infogan.config.spec import MAX_NOISE_DIM, OF_INTENSITIES, Q_STD_RANGE, TRANSFORMATIONS, LatentSpec
 from infogan.system.errors import UserError, shortened, shown
 
 DIFFAUGMENT_PARTS = ("color", "translation", "cutout")
@@ -120,7 +120,12 @@ class TrainConfig:
     )
 
     codes: str = option(
-        "cat10,uniform,uniform", "the codes c1, c2, ...: any of catK, uniform, gaussian", "codes", first=True
+        "cat10,slant,thickness",
+        "the codes c1, c2, ...: catK, uniform, gaussian; or a continuous code is named for what it is to follow in "
+        f"images: {', '.join(TRANSFORMATIONS)}, which is uniform, or gaussian:NAME",
+        "codes",
+        first=True,
+        off="cat10,uniform,uniform",
     )
     noise_dim: int = option(62, "entries of the noise z", "codes", **between(1, MAX_NOISE_DIM))
     noise: Literal["normal", "uniform"] = option("normal", "prior of the noise: N(0, 1) or U(-1, 1)", "codes")
@@ -186,24 +191,12 @@ class TrainConfig:
         off=False,
     )
     lambda_equivariance: float = option(
-        1.0,
-        "weight of the term that supervises the first continuous code by the known slant of an augmented view, and "
-        "the second by its known change of width; 0: no such term, as in the paper",
+        3.0,
+        "weight of the term that supervises each code named for a transformation by how far an augmented view is "
+        "known to be transformed; 0: no such term, as in the paper, and all codes are free",
         "extensions",
         off=0.0,
         **WEIGHT,
-    )
-    slope_slant: float = option(
-        2.0,
-        "with --lambda-equivariance: by how much the first code grows per radian of slant",
-        "extensions",
-        **between(-1000, 1000),
-    )
-    slope_width: float = option(
-        3.0,
-        "with --lambda-equivariance: by how much the second code grows per e-fold of width",
-        "extensions",
-        **between(-1000, 1000),
     )
     augment_rotation: float = option(
         20.0, "augmented views are rotated by up to this many degrees", "extensions", **between(0, 180)
@@ -284,6 +277,12 @@ class TrainConfig:
             object.__setattr__(self, field.name, value)  # as a frozen dataclass sets its own
         self.spec  # noqa: B018  the codes are checked by building them
         self.term_weights  # noqa: B018  likewise
+        named = {name for _, name in self.spec.named}
+        if self.augment_contrast and (moved := sorted(OF_INTENSITIES & named)):
+            raise UserError(
+                f"--augment-contrast: expected 0 with a code named {moved[0]}, which views move by a known amount, "
+                f"got {self.augment_contrast}"
+            )
         if self.lambda_consistency and self.spec.categorical:
             most = max(self.spec.codes[i].dim for i in self.spec.categorical)
             if self.overclusters < most:
@@ -293,8 +292,12 @@ class TrainConfig:
 
     @property
     def spec(self) -> LatentSpec:
-        """The latents that `codes`, `noise_dim`, `noise` and `q_std` describe."""
-        return LatentSpec.parse(self.codes, self.noise_dim, self.noise, self.q_std)
+        """The latents that `codes`, `noise_dim`, `noise` and `q_std` describe.
+
+        Codes are named only where a term has them follow their names.
+        """
+        spec = LatentSpec.parse(self.codes, self.noise_dim, self.noise, self.q_std)
+        return spec if self.lambda_equivariance else spec.freed()
 
     @property
     def image_form(self) -> ImageForm:
@@ -325,7 +328,7 @@ class TrainConfig:
     @property
     def has_extensions(self) -> bool:
         """Whether anything beyond the paper's objective is asked for."""
-        return bool(self.lambda_consistency or self.lambda_equivariance or self.terms)
+        return bool(self.lambda_consistency or self.spec.named or self.terms)
 
     @classmethod
     def from_preset(cls, preset: PresetName, **changes: Any) -> TrainConfig:
@@ -395,12 +398,16 @@ def differences(run: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     ]
 
 
+# Fields of earlier versions, which tied the first two continuous codes to slant and width by slopes of their own.
+FIXED_SLOPES = ("slope_slant", "slope_width")
+FIXED_NAMES = ("slant", "width")
+
 # Names of before, and what became of them. None is a flag any more.
 _RENAMED = {
     "settle_step": "merge_step",
     "d_by_category": "class_conditional_d",
-    "code_per_lean": "slope_slant",
-    "code_per_widening": "slope_width",
+    "code_per_lean": FIXED_SLOPES[0],
+    "code_per_widening": FIXED_SLOPES[1],
     "rotate": "augment_rotation",
     "scale": "augment_scale",
     "shear": "augment_shear",
@@ -425,4 +432,25 @@ def _renamed(saved: dict[str, Any]) -> dict[str, Any]:
             raise UserError(f"config: {name} = {shortened(json.dumps(value))} is no longer there: {_REMOVED[name][1]}")
     if isinstance(preset := values.get("preset"), str):
         values["preset"] = _RENAMED_PRESETS.get(preset, preset)
-    return values
+    if isinstance(codes := values.get("codes"), str) and had_fixed_slopes(values):
+        values["codes"] = _named(codes)
+    return {name: value for name, value in values.items() if name not in FIXED_SLOPES}
+
+
+def had_fixed_slopes(saved: dict[str, Any]) -> bool:
+    """Returns whether a saved run's codes follow slant and width by fixed slopes, which no run does today.
+
+    It can be read as one whose codes are named for the two, but not be trained further.
+    """
+    fields = {_RENAMED.get(name, name) for name in saved}
+    return bool(fields.intersection(FIXED_SLOPES) and saved.get("lambda_equivariance"))
+
+
+def _named(codes: str) -> str:
+    """Returns codes of an earlier version, the first two continuous ones named for what they followed."""
+    names = iter(FIXED_NAMES)
+    parts = [part.strip() for part in codes.split(",")]
+    for i, part in enumerate(parts):
+        if part in ("uniform", "gaussian") and (name := next(names, None)):
+            parts[i] = name if part == "uniform" else f"{part}:{name}"
+    return ",".join(parts)

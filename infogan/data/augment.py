@@ -1,4 +1,4 @@
-"""Augmented views of images: small random affine transformations and contrasts, which leave what is shown the same.
+"""Augmented views of images: small random transformations, which leave what is shown the same.
 
 Axes: n images, ch h w image.
 """
@@ -6,12 +6,14 @@ Axes: n images, ch h w image.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from infogan.data.transformations import TABLE
 
 
 @dataclass(frozen=True)
@@ -31,38 +33,85 @@ class AffineRange:
     translation: float
 
 
+NO_MAP = AffineRange(rotation_degrees=0.0, scale=0.0, shear=0.0, translation=0.0)
+
+
 @dataclass(frozen=True)
 class Views:
     """Augmented views of images.
 
     Attributes:
         images: The views.
-        affines: The maps from their pixels to those of the originals.
+        parameters: How far each was transformed in the ways that codes are named for, in the order of these codes.
     """
 
     images: Float[Tensor, "n ch h w"]
-    affines: Float[Tensor, "n 2 3"]
+    parameters: Float[Tensor, "n named"]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How views differ from their images: an affine transformation, and by `contrast` in contrast, if it is not 0."""
+    """How views differ from their images: an affine map, contrast, and what codes are named for.
+
+    Attributes:
+        affine: How far the maps go.
+        contrast: How far contrasts go; 0 for none.
+        named: The transformations that codes are named for, by their names.
+        background: The grey level of the images' background.
+    """
 
     affine: AffineRange
     contrast: float
+    named: tuple[str, ...] = ()
+    background: float = -1.0
 
-    def draw(self, n: int, generator: torch.Generator) -> tuple[Float[Tensor, "n 2 3"], Float[Tensor, "n 2"] | None]:
-        """Returns what happens to n images, as `make_views` takes it: the affine maps, and contrasts or None."""
-        affines = random_affines(n, self.affine, generator)
-        return affines, random_contrasts(n, self.contrast, generator) if self.contrast > 0 else None
+    @classmethod
+    def reaching(cls, affine: AffineRange, contrast: float, named: tuple[str, ...], background: float) -> Augmentation:
+        """Returns an augmentation whose maps go at least as far as the named transformations need."""
+        for name in named:
+            least = TABLE[name].reach
+            affine = replace(affine, **{key: max(value, getattr(affine, key)) for key, value in least.items()})
+        return cls(affine, contrast, named, background)
 
+    @property
+    def applied(self) -> tuple[str, ...]:
+        """The named transformations that are no affine maps: each has a parameter of its own."""
+        return tuple(name for name in self.named if TABLE[name].apply is not None)
 
-def make_views(
-    images: Float[Tensor, "n ch h w"], affines: Float[Tensor, "n 2 3"], contrasts: Float[Tensor, "n 2"] | None = None
-) -> Views:
-    """Returns views of images in [-1, 1], transformed by affine maps and, if given, changed in contrast."""
-    transformed = warp(images, affines)
-    return Views(transformed if contrasts is None else change_contrast(transformed, contrasts), affines)
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns what happens to n images, as `views` takes it: affine maps, contrasts, and parameters of `applied`.
+
+        Args:
+            n: How many.
+            generator: Drawn from, and advanced; the result is made on its device.
+        """
+        affines, device = random_affines(n, self.affine, generator), generator.device
+        # What is not asked for draws nothing, so that it leaves all later random numbers as they are.
+        contrasts = random_contrasts(n, self.contrast, generator) if self.contrast > 0 else torch.ones(n, 2).to(device)
+        if not self.applied:
+            return affines, contrasts, torch.empty((n, 0), device=device)
+        u = torch.rand((n, len(self.applied)), generator=generator, device=device) * 2 - 1
+        return affines, contrasts, u * torch.tensor([TABLE[name].limit for name in self.applied], device=device)
+
+    def views(
+        self,
+        images: Float[Tensor, "n ch h w"],
+        affines: Float[Tensor, "n 2 3"],
+        contrasts: Float[Tensor, "n 2"],
+        applied: Float[Tensor, "n applied"],
+    ) -> Views:
+        """Returns views of images in [-1, 1], from what `draw` returned."""
+        views = warp(images, affines)
+        if self.contrast > 0:
+            views = change_contrast(views, contrasts)
+        parameters = dict(zip(self.applied, applied.unbind(dim=1), strict=True))
+        for name in self.named:
+            if (apply := TABLE[name].apply) is not None:
+                views = apply(views, parameters[name], self.background)
+            elif (of_map := TABLE[name].of_map) is not None:
+                parameters[name] = of_map(affines)
+        columns = [parameters[name] for name in self.named]
+        return Views(views, torch.stack(columns, dim=1) if columns else images.new_empty((len(images), 0)))
 
 
 def random_affines(n: int, range_: AffineRange, generator: torch.Generator) -> Float[Tensor, "n 2 3"]:
@@ -82,20 +131,6 @@ def random_affines(n: int, range_: AffineRange, generator: torch.Generator) -> F
     row_x = torch.stack([cos * scale_x, (cos * shear - sin) * scale_y, 2 * range_.translation * shift_x], dim=1)
     row_y = torch.stack([sin * scale_x, (sin * shear + cos) * scale_y, 2 * range_.translation * shift_y], dim=1)
     return torch.stack([row_x, row_y], dim=1)
-
-
-def slant_and_widening(affines: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 2"]:
-    """Returns the slant that views add, positive to the right, and the logarithm of how much wider they are.
-
-    The first is the angle in radians of what was an upright line, the second the natural logarithm of a ratio: that of
-    a level chord of the view to the chord of the original that it shows.
-
-    Args:
-        affines: The maps, from the pixels of a view to those of the original.
-    """
-    slant = torch.atan2(affines[:, 0, 1], affines[:, 0, 0])
-    widening = -torch.hypot(affines[:, 0, 0], affines[:, 1, 0]).log()
-    return torch.stack([slant, widening], dim=1)
 
 
 def warp(images: Float[Tensor, "n ch h w"], affines: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n ch h w"]:

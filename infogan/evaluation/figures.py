@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from infogan.auxiliary import category_labels, default_style, in_order_of_digits, new_figure, render, save_png
-from infogan.evaluation.tables import MODELS
+from infogan.evaluation.tables import MODELS, code_title
 
 
 def draw_evaluation(evaluation: dict[str, Any], folder: Path) -> list[Path]:
@@ -30,13 +30,22 @@ def draw_evaluation(evaluation: dict[str, Any], folder: Path) -> list[Path]:
             paths.append(save_png(picture, folder / f"confusion{suffix}.png"))
         if (factors := scores.get("factors") or scores.get("image_factors")) and factors["samples"]:
             images = evaluation["scored"].get("images", "test images")
-            panels = {images: factors["test_images"], "samples": factors["samples"]}
+            panels = {
+                images: _titled(factors["test_images"], scores),
+                "samples": _titled(factors["samples"], scores),
+            }
             picture = factors_figure(panels, factors["attributes"], title)
             paths.append(save_png(picture, folder / f"factors{suffix}.png"))
         if "disentanglement" in scores:
-            picture = factor_matrix_figure(scores["disentanglement"], title)
+            found = scores["disentanglement"]
+            matrices = {key: _titled(found[key], scores) for key in ("mutual_information", "importances")}
+            picture = factor_matrix_figure({**found, **matrices}, title)
             paths.append(save_png(picture, folder / f"factor_matrix{suffix}.png"))
     return paths
+
+
+def _titled(by_code: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
+    return {code_title(name, scores): values for name, values in by_code.items()}
 
 
 @default_style()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infogan.auxiliary import category_labels
+from infogan.config.spec import parse_code
 from infogan.evaluation import registry
 from infogan.evaluation.registry import Metric, Scores
 
@@ -42,6 +43,13 @@ class Table:
         lines = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
         escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
         return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(line)} |" for line in escaped)])
+
+
+def code_title(name: str, scores: Scores) -> str:
+    """Returns a code's name with the transformation that it is named for, as in `c2 (slant)`, from a model's scores."""
+    prior = scores.get("mutual_information", {}).get(name, {}).get("code")
+    transformation = None if prior is None else getattr(parse_code(prior), "transformation", None)
+    return f"{name} ({transformation})" if transformation else name
 
 
 def cell(value: float | None, digits: int = 3) -> str:
@@ -114,7 +122,7 @@ def _numbers_table(title: str, metrics: Sequence[Metric], models: Mapping[str, S
                 cell(column.get(code), metric.digits) + _spread(spread, metric.digits)
                 for metric, column, spread in zip(metrics, values, spreads, strict=True)
             ]
-            rows.append([f"{label}, {code}" if code else label, *cells])
+            rows.append([f"{label}, {code_title(code, scores)}" if code else label, *cells])
             chances.append([cell(metric.chance(scores, code), metric.digits) for metric in metrics])
     floors = [metric.read_floor(next(iter(models.values()))) for metric in metrics]
     if any(floor is not None for floor in floors):
@@ -133,7 +141,7 @@ def _numbers_table(title: str, metrics: Sequence[Metric], models: Mapping[str, S
 
 def _list_table(metric: Metric, models: Mapping[str, Scores]) -> Table:
     rows = [
-        [f"{label}, {code}" if code else label, *(cell(value, metric.digits) for value in values)]
+        [f"{label}, {code_title(code, scores)}" if code else label, *(cell(value, metric.digits) for value in values)]
         for label, scores in models.items()
         for code, values in metric.read(scores).items()
     ]

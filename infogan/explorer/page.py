@@ -148,13 +148,13 @@ def _describe(model: Explored) -> dict[str, Any]:
 def _codes(spec: LatentSpec, evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
     codes = []
     for name, code, c, q in zip(spec.names, spec.codes, spec.c_slices, spec.q_slices, strict=True):
-        kind = "cat" if isinstance(code, Categorical) else str(code)
+        kind = "cat" if isinstance(code, Categorical) else code.prior
         values: dict[str, Any] = {"name": name, "kind": kind, "at": c.start, "size": code.dim, "q_at": q.start}
-        meaning = None
+        meaning = None if isinstance(code, Categorical) else code.transformation
         if kind == "cat":
             labels = evaluation and _labels(name, evaluation)
             values["labels"], meaning = labels, "class" if labels else "category"
-        elif evaluation is not None:
+        elif meaning is None and evaluation is not None:
             meaning = _meaning(name, evaluation)
         codes.append({**values, "title": f"{name} · {meaning}" if meaning else name})
     return codes
@@ -198,7 +198,7 @@ def _training(nets: TrainedNets, evaluation: dict[str, Any] | None) -> list[tupl
 def _measures(spec: LatentSpec, evaluation: dict[str, Any]) -> list[tuple[str, str]]:
     scores = evaluation["infogan"]
     rows = []
-    for name, entropy in zip(spec.names, spec.entropies_nats, strict=True):
+    for name, title, entropy in zip(spec.names, spec.titles, spec.entropies_nats, strict=True):
         said = []
         if (bound := scores.get("mutual_information", {}).get(name)) is not None:
             said.append(f"L_I {bound['own_q']['nats']:.3f} nats, H(c) {entropy:.3f}")
@@ -209,5 +209,5 @@ def _measures(spec: LatentSpec, evaluation: dict[str, Any]) -> list[tuple[str, s
         said += [
             f"partial correlation with {attribute} {r:.2f}" for attribute, r in _correlations(name, evaluation)[:2]
         ]
-        rows.append((name, "; ".join(said)))
+        rows.append((title, "; ".join(said)))
     return rows

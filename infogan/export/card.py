@@ -140,8 +140,8 @@ def _data(model: Model) -> str:
 def _codes(model: Model) -> str:
     spec = model.nets.spec
     rows = [
-        [name, f"`{code}`", f"{entropy:.3f}", _meaning(model, name)]
-        for name, code, entropy in zip(spec.names, spec.codes, spec.entropies_nats, strict=True)
+        [title, f"`{getattr(code, 'prior', code)}`", f"{entropy:.3f}", _meaning(model, name)]
+        for name, title, code, entropy in zip(spec.names, spec.titles, spec.codes, spec.entropies_nats, strict=True)
     ]
     noise = {"normal": "N(0, 1)", "uniform": "U(-1, 1)"}[spec.noise]
     table = _markdown(["code", "prior", "H(c), nats", "on test images"], rows)
@@ -242,7 +242,7 @@ def training_command(config: TrainConfig) -> str:
 
 
 def _limits(model: Model) -> str:
-    config, spec = model.nets.config, model.nets.spec
+    spec = model.nets.spec
     limits = [
         f"It knows {_name_of_data(model)} alone. Q answers for any image of this size, also where the answer means "
         "nothing."
@@ -250,7 +250,7 @@ def _limits(model: Model) -> str:
     if spec.categorical:
         limits.append("Categories were found without labels: a class may be split, or share a category with another.")
     if spec.continuous:
-        limits.append(_limit_of_continuous(config, spec))
+        limits.append(_limit_of_continuous(spec))
     if model.evaluation is not None and (quality := model.evaluation["infogan"].get("quality")):
         floor = quality["floor"]
         limits.append(
@@ -261,17 +261,17 @@ def _limits(model: Model) -> str:
     return "\n".join(f"- {limit}" for limit in limits)
 
 
-def _limit_of_continuous(config: TrainConfig, spec: LatentSpec) -> str:
-    names = [spec.names[i] for i in spec.continuous]
-    if not config.lambda_equivariance:
-        return f"Nothing ties {_listed(names)} to a factor: they differ from seed to seed, and one may mix two factors."
-    tied, free = names[:2], names[2:]
-    factors = "slant and width" if len(tied) == 2 else "slant"
-    limit = (
-        f"{_listed(tied)} {'were' if len(tied) == 2 else 'was'} supervised by the known {factors} of augmented views, "
-        "and not discovered."
-    )
-    return limit if not free else f"{limit} {_listed(free)} are free, and differ from seed to seed."
+def _limit_of_continuous(spec: LatentSpec) -> str:
+    free = [spec.names[i] for i in spec.continuous if i not in dict(spec.named)]
+    limits = []
+    if spec.named:
+        told, were = _listed([spec.titles[i] for i, _ in spec.named]), "was" if len(spec.named) == 1 else "were"
+        limits.append(f"{told} {were} supervised by known transformations of augmented views, and not discovered.")
+    if free:
+        limits.append(
+            f"Nothing ties {_listed(free)} to a factor: they differ from seed to seed, and one may mix two factors."
+        )
+    return " ".join(limits)
 
 
 def _listed(names: list[str]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import nn
+from jaxtyping import UInt8
+from torch import Tensor, nn
 
 from infogan.config.train_config import TrainConfig
+from infogan.data.augment import Augmentation
 from infogan.data.batches import UpdateBatch
 from infogan.losses import Terms
 from infogan.models import Discriminator, MakeHead
@@ -42,6 +44,9 @@ class Extension:
 
     def leave(self, discriminator: Discriminator) -> None:
         """Takes no part in this net, which has the same weights: the vanilla GAN's."""
+
+    def start_run(self, images: UInt8[Tensor, "n ch h w"], augmentation: Augmentation) -> None:
+        """Looks at the training images, and at how their views will differ from them, before the first step."""
 
     def start_step(self, step: int) -> Iterable[nn.Parameter]:
         """Follows its schedule to a step, counted from 0; returns weights that it set anew, for Adam to start over."""

@@ -1,48 +1,143 @@
-"""Equivariance: continuous codes are supervised by the known transformation of an augmented view.
+"""Equivariance: named continuous codes are supervised by the known transformation of an augmented view.
 
-    ½ Σ_j E[(μ_j(t(x)) - μ_j(x) - s_j(t))²]        where  μ_j(x) = E_Q[c_j | x],  x ~ data
+    ½ Σ_j E[(μ_j(t(x)) - μ_j(x) - s_j t_j)²]        where  μ_j(x) = E_Q[c_j | x],  x ~ data
 
-with s_1(t) in proportion to the slant that t adds, and s_2(t) to the change of width. With a fixed deviation Q errs
-as much on two codes as on any rotation of them, so that by the bound alone each may be a mixture of what people would
-tell apart. The supervision is t's parameters, which are known since t was drawn; no label is used.
+with t_j the parameter of the transformation that the code j is named for, and t_k of all others varying independently.
+The slope s_j is such that the code's prior covers the range of real images:
+
+    s_j = (deviation of c_j's prior / deviation of S_j(x)) · ∂S_j / ∂t_j
+
+S_j is a statistic that the transformation changes, see `infogan.data.transformations`; both are measured on training
+images before the first step. With a fixed deviation Q errs as much on two codes as on any rotation of them, so that by
+the bound alone each may be a mixture of what people would tell apart. The supervision is t's parameters, which are
+known since t was drawn; no label is used.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from infogan.config.spec import Categorical, LatentSpec
 from infogan.config.train_config import TrainConfig
-from infogan.data.augment import slant_and_widening
-from infogan.data.batches import UpdateBatch
+from infogan.data.augment import NO_MAP, Augmentation
+from infogan.data.batches import UpdateBatch, to_unit_range
+from infogan.data.transformations import TABLE
 from infogan.extensions.base import Extension
 from infogan.latents import posterior_means
 from infogan.losses import Term, Terms
+from infogan.system.errors import UserError
+
+N_IMAGES = 5000  # that slopes are measured on
+LEAST_DEVIATION = 1e-4  # of a statistic among images: below it there is nothing for a code to cover
 
 
 class Equivariance(Extension):
-    """Supervises the first two continuous codes by the slant and the width of augmented views."""
+    """Supervises each named code by the known parameter of its transformation."""
 
     needs_views = True
 
     @classmethod
     def applies(cls, config: TrainConfig) -> bool:
-        return config.lambda_equivariance > 0 and len(config.spec.continuous) > 0
+        return config.lambda_equivariance > 0 and len(config.spec.named) > 0
+
+    def start_run(self, images: UInt8[Tensor, "n ch h w"], augmentation: Augmentation) -> None:
+        instructions = instructions_for(self.spec, images, augmentation)
+        self.slopes = torch.tensor([told.slope for told in instructions], device=images.device)
+        # Of Q's means, which are those of the continuous codes alone.
+        self.columns = [self.spec.continuous.index(told.position) for told in instructions]
 
     def d_terms(self, batch: UpdateBatch) -> Terms:
         assert batch.views is not None
         q_head = self.discriminator.q_head
         with statistics_kept(q_head):  # Q's running statistics are those of generated images alone
             means = posterior_means(self.spec, q_head(torch.cat(batch.real_and_views())))
-        slant, widening = slant_and_widening(batch.views.affines).unbind(1)
-        shifts = torch.stack([self.config.slope_slant * slant, self.config.slope_width * widening], dim=1)
-        of_images, of_views = means[:, : shifts.shape[1]].chunk(2)
-        loss = equivariance_loss(of_images, of_views, shifts[:, : means.shape[1]])
+        of_images, of_views = means[:, self.columns].chunk(2)
+        loss = equivariance_loss(of_images, of_views, self.slopes * batch.views.parameters)
         return {"equivariance": Term(self.config.lambda_equivariance, loss)}
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What a named code is told.
+
+    Attributes:
+        position: Of the code in the spec.
+        transformation: What it is named for.
+        reach: The largest parameter of a view, to either side.
+        slope: By how much the code grows per unit of the parameter.
+    """
+
+    position: int
+    transformation: str
+    reach: float
+    slope: float
+
+    def __str__(self) -> str:
+        return (
+            f"c{self.position + 1} ({self.transformation}): grows by {self.slope:.3g} per "
+            f"{TABLE[self.transformation].unit}, of which views have up to {self.reach:.2g} to either side"
+        )
+
+
+def instructions_for(
+    spec: LatentSpec, images: UInt8[Tensor, "n ch h w"], augmentation: Augmentation
+) -> list[Instruction]:
+    """Returns what each named code is told, measured on up to `N_IMAGES` of the images; the same on every call.
+
+    Args:
+        spec: The latents.
+        images: To learn from.
+        augmentation: How views differ from them; of the same names as the codes, in their order.
+
+    Raises:
+        UserError: The images do not differ in what a code is named for.
+    """
+    some = to_unit_range(images[:: -(-len(images) // N_IMAGES)].cpu())
+    augmentation = replace(augmentation, contrast=0.0)
+    # Affine maps change several parameters at once; another transformation is measured alone.
+    affine = replace(augmentation, named=tuple(name for name in augmentation.named if TABLE[name].of_map is not None))
+    found = []
+    for position, name in spec.named:
+        alone = replace(augmentation, affine=NO_MAP, named=(name,))
+        slope, reach = _slope(name, some, affine if name in affine.named else alone)
+        code = spec.codes[position]
+        assert not isinstance(code, Categorical)
+        found.append(Instruction(position, name, reach, code.variance**0.5 * slope))
+    return found
+
+
+def _slope(name: str, images: Float[Tensor, "n ch h w"], augmentation: Augmentation) -> tuple[float, float]:
+    """Returns by how many of its deviations a statistic grows per unit of the parameter, and the largest parameter."""
+    views = augmentation.views(images, *augmentation.draw(len(images), torch.Generator().manual_seed(0)))
+    about, column = TABLE[name], augmentation.named.index(name)
+    of_images, of_views = (about.statistic(x, augmentation.background) for x in (images, views.images))
+    deviation = _wrapped(of_images - _mean(of_images, about.period), about.period).std().item()
+    change = _wrapped(of_views - of_images, about.period)
+    # What the parameters do together is told apart by least squares.
+    parameters = views.parameters - views.parameters.mean(dim=0)
+    effect = torch.linalg.lstsq(parameters, (change - change.mean())[:, None]).solution[column].item()
+    if not effect > 0 or not deviation > LEAST_DEVIATION:
+        raise UserError(f"codes: expected images that differ in {name}, got such that do not")
+    return effect / deviation, views.parameters[:, column].abs().max().item()
+
+
+def _mean(values: Float[Tensor, " n"], period: float) -> Float[Tensor, ""]:
+    """Returns the mean; of angles that wrap, that of their directions."""
+    if math.isinf(period):
+        return values.mean()
+    angles = values * (2 * math.pi / period)
+    return torch.atan2(angles.sin().mean(), angles.cos().mean()) * (period / (2 * math.pi))
+
+
+def _wrapped(differences: Float[Tensor, " n"], period: float) -> Float[Tensor, " n"]:
+    return differences if math.isinf(period) else (differences + period / 2) % period - period / 2
 
 
 def equivariance_loss(

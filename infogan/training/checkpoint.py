@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from infogan.config.spec import LatentSpec
-from infogan.config.train_config import TrainConfig
+from infogan.config.train_config import TrainConfig, had_fixed_slopes
 from infogan.models import Discriminator, Generator, ImageShape
 from infogan.system.errors import MALFORMED, UserError, one_line, shown
 from infogan.system.paths import given_folder, given_path
@@ -267,6 +267,11 @@ def load_resumable(path: Path, config: TrainConfig) -> dict[str, Any]:
     state = load_checkpoint(path)
     with _naming(path):
         saved = _saved_config(state)
+        if had_fixed_slopes(state["config"]):
+            raise UserError(
+                "its codes follow slant and width by fixed slopes, as an earlier version had them: it can be used, "
+                "but not trained further"
+            )
         if different := differences_between(saved, config):
             raise UserError(f"the checkpoint is of another run, got {'; '.join(different)}")
         for model in ("infogan", "vanilla") if saved.baseline else ("infogan",):

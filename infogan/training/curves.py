@@ -96,9 +96,9 @@ def _evaluation_figure(
             name, shade = spec.names[i], 4 * n + (2 if prefix else 0)
             _plot(panels[0], rows, f"{prefix}eval_accuracy_{name}", f"{label}, {name}: accuracy", f"C{shade}")
             _plot(panels[0], rows, f"{prefix}eval_nmi_{name}", f"{label}, {name}: NMI", f"C{shade + 1}")
-        for n, name in enumerate(spec.names):
+        for n, (name, title_of_code) in enumerate(zip(spec.names, spec.titles, strict=True)):
             shade = 2 * n + (1 if prefix else 0)
-            _plot(panels[-1], rows, f"{prefix}eval_mi_{name}", f"{label}, {name}", f"C{shade}")
+            _plot(panels[-1], rows, f"{prefix}eval_mi_{name}", f"{label}, {title_of_code}", f"C{shade}")
     if spec.categorical:
         panels[0].set_ylim(0, 1)
         _finish(panels[0], title, "clustering of test images")

@@ -25,7 +25,7 @@ from infogan.training.checkpoint import load_resumable
 from infogan.training.recorder import MAX_SAMPLE_GRIDS, MeanLog, Monitor, Recorder, RunRecorder
 from infogan.training.run import Run
 from infogan.training.tensorboard import check_tensorboard
-from infogan.training.trainer import Trainer
+from infogan.training.trainer import Trainer, augmentation_of
 
 
 def train(
@@ -97,6 +97,18 @@ def resume(
         check_tensorboard()
     with _own_process(changes.get("device", "auto")):
         return _resume(run, changes, out_dir, epochs, monitor, tensorboard)
+
+
+def instructions(config: TrainConfig) -> list[str]:
+    """Returns in words what a run tells each code that is named for a transformation, measured on its images.
+
+    Raises:
+        UserError: The images cannot be loaded, or do not differ in what a code is named for.
+    """
+    from infogan.extensions.equivariance import instructions_for  # the paper's runs do without extensions
+
+    images = load_dataset(config.dataset, config.data_dir, config.image_form).images
+    return [str(told) for told in instructions_for(config.spec, images, augmentation_of(config, images))]
 
 
 def resumed(folder: str | Path, changes: dict[str, Any], out_dir: str | Path | None = None) -> tuple[Run, TrainConfig]:

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from infogan.config.spec import OF_COLOURS
 from infogan.config.train_config import HINTS, MAY_CHANGE, TrainConfig, differences
-from infogan.data.augment import AffineRange, Augmentation, Views, make_views
-from infogan.data.batches import ShuffledBatches
+from infogan.data.augment import AffineRange, Augmentation, Views
+from infogan.data.batches import ShuffledBatches, to_unit_range
+from infogan.data.transformations import background_of
 from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator, ImageShape, build
 from infogan.paper_nets import build_paper_nets
@@ -33,6 +36,8 @@ from infogan.system.runtime import (
 from infogan.training.step import InfoGANStep, code_weights
 from infogan.training.vanilla import VanillaStep
 from infogan.weights.folding import folded
+
+N_FOR_BACKGROUND = 1000  # images whose borders say what the background is
 
 
 class Trainer:
@@ -93,7 +98,11 @@ class Trainer:
         self.generator_ema = copy.deepcopy(self.generator) if config.ema_decay else None
         self.batches = ShuffledBatches(images.to(self.device), config.batch_size, config.seed)
         self._latents_rng = torch.Generator(self.device).manual_seed(config.seed)
-        self._augmentation = augmentation(config) if any(e.needs_views for e in self.extensions) else None
+        self._augmentation = None
+        if any(extension.needs_views for extension in self.extensions):
+            self._augmentation = augmentation_of(config, images)
+            for extension in self.extensions:
+                extension.start_run(self.batches.images, self._augmentation)
         self.step, self.is_stepping = 0, False
 
     @property
@@ -142,9 +151,8 @@ class Trainer:
         if self._augmentation is None:
             return None
         # All ranks draw what happens to the whole batch.
-        affines, contrasts = self._augmentation.draw(self.config.batch_size, self._latents_rng)
-        contrasts = None if contrasts is None else distributed.share(contrasts)
-        return make_views(x_real, distributed.share(affines), contrasts)
+        drawn = self._augmentation.draw(self.config.batch_size, self._latents_rng)
+        return self._augmentation.views(x_real, *map(distributed.share, drawn))
 
     def _follow_schedule(self) -> None:
         """Sets what depends on the step: the rates, and with extensions the weights of L_I."""
@@ -292,12 +300,20 @@ def make_folded_nets(config: TrainConfig, image_shape: ImageShape) -> nn.ModuleD
     return nn.ModuleDict(dict(zip(("generator", "discriminator"), map(folded, nets), strict=True)))
 
 
-def augmentation(config: TrainConfig) -> Augmentation:
-    """Returns how a run's augmented views differ from their images."""
+def augmentation_of(config: TrainConfig, images: UInt8[Tensor, "n ch h w"]) -> Augmentation:
+    """Returns how a run's augmented views differ from its images.
+
+    Raises:
+        UserError: A code is named for a change of colour, and the images are grey.
+    """
     affine = AffineRange(
         config.augment_rotation, config.augment_scale, config.augment_shear, config.augment_translation
     )
-    return Augmentation(affine, config.augment_contrast)
+    named = tuple(name for _, name in config.spec.named)
+    if images.shape[1] == 1 and (of_colours := OF_COLOURS & {*named}):
+        raise UserError(f"codes: expected images in colour for {', '.join(sorted(of_colours))}, got grey ones")
+    some = to_unit_range(images[:: -(-len(images) // N_FOR_BACKGROUND)].cpu())
+    return Augmentation.reaching(affine, config.augment_contrast, named, background_of(some))
 
 
 @torch.no_grad()

@@ -1,0 +1,177 @@
+"""What codes can be named for: each transformation does to its statistic what it says, on real images."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from infogan import LatentSpec, TrainConfig, UserError
+from infogan.config.spec import OF_COLOURS, TRANSFORMATIONS
+from infogan.data.augment import warp
+from infogan.data.batches import to_unit_range
+from infogan.data.transformations import TABLE, background_of
+from infogan.evaluation.morphometrics import ATTRIBUTES, measure_digits
+from infogan.extensions.equivariance import instructions_for
+from infogan.training.trainer import augmentation_of
+
+AFFINE = [name for name, about in TABLE.items() if about.of_map is not None]
+APPLIED = [name for name, about in TABLE.items() if about.apply is not None]
+
+
+@pytest.fixture
+def x(digits):
+    return to_unit_range(digits.images[::50])
+
+
+@pytest.fixture
+def photographs():
+    """Real photographs, cut into images of 32 x 32."""
+    from sklearn.datasets import load_sample_image
+
+    whole = torch.from_numpy(np.stack([load_sample_image(f"{name}.jpg") for name in ("china", "flower")]))
+    tiles = F.unfold(whole.permute(0, 3, 1, 2).float(), 32, stride=32)
+    return tiles.permute(0, 2, 1).reshape(-1, 3, 32, 32).byte()
+
+
+def maps(rows, n):
+    return torch.tensor([rows]).expand(n, -1, -1)
+
+
+def told(codes, images, **changes):
+    config = TrainConfig(codes=codes, **changes)
+    return instructions_for(config.spec, images, augmentation_of(config, images))
+
+
+def test_every_name_of_a_code_has_an_entry_and_every_entry_a_name():
+    assert tuple(TABLE) == TRANSFORMATIONS
+    assert sorted(AFFINE + APPLIED) == sorted(TABLE)
+
+
+COS, SIN = math.cos(0.3), math.sin(0.3)
+NO_SHIFT = {"shift-x": 0.0, "shift-y": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([[1.0, 0, 0], [0, 1, 0]], dict.fromkeys(AFFINE, 0.0)),
+        ([[1.0, 0.2, 0], [0, 1, 0]], {"slant": math.atan(0.2), "width": 0.0, "height": 0.0, "scale": 0.0, **NO_SHIFT}),
+        ([[0.8, 0, 0], [0, 1, 0]], {"slant": 0.0, "rotation": 0.0, "width": math.log(1.25), "height": 0.0, **NO_SHIFT}),
+        ([[1.0, 0, 0], [0, 0.8, 0]], {"width": 0.0, "height": math.log(1.25), "scale": math.log(1.25) / 2}),
+        ([[0.8, 0, 0], [0, 0.8, 0]], {"slant": 0.0, "rotation": 0.0, "scale": math.log(1.25), **NO_SHIFT}),
+        ([[COS, -SIN, 0], [SIN, COS, 0]], {"rotation": 0.3, "slant": -0.3, "width": 0.0, "scale": 0.0}),
+        ([[1.0, 0, -0.2], [0, 1, 0.1]], {"shift-x": 0.1, "shift-y": -0.05, "slant": 0.0, "scale": 0.0}),
+    ],
+)
+def test_parameters_of_maps_are_those_worked_out_by_hand(rows, expected):
+    for name, value in expected.items():
+        assert TABLE[name].of_map(maps(rows, 2)).tolist() == pytest.approx(2 * [value], abs=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("slant", [[1.0, 0.2, 0], [0, 1, 0]]),
+        ("width", [[0.85, 0, 0], [0, 1, 0]]),
+        ("height", [[1.0, 0, 0], [0, 0.9, 0]]),
+        ("scale", [[0.9, 0, 0], [0, 0.9, 0]]),
+        ("shift-x", [[1.0, 0, -0.1], [0, 1, 0]]),
+        ("shift-y", [[1.0, 0, 0], [0, 1, 0.1]]),
+    ],
+)
+def test_a_statistic_moves_by_the_parameter_of_the_map_on_real_digits(x, name, rows):
+    statistic, n = TABLE[name].statistic, len(x)
+    change = statistic(warp(x, maps(rows, n)), -1.0) - statistic(x, -1.0)
+    assert change.median().item() == pytest.approx(TABLE[name].of_map(maps(rows, n))[0].item(), rel=0.15)
+
+
+def test_the_longest_axis_of_ones_turns_with_a_rotation(digits):
+    ones = to_unit_range(digits.images[digits.labels == 1][:64])
+    turned = warp(ones, maps([[COS, -SIN, 0], [SIN, COS, 0]], len(ones)))
+    change = TABLE["rotation"].statistic(turned, -1.0) - TABLE["rotation"].statistic(ones, -1.0)
+    change = (change + math.pi / 2) % math.pi - math.pi / 2
+    assert change.median().item() == pytest.approx(0.3, abs=0.03)
+
+
+@pytest.mark.parametrize("name", APPLIED)
+def test_an_applied_one_moves_its_statistic_up_and_down_and_nothing_at_0(x, photographs, name):
+    images = to_unit_range(photographs) if name in OF_COLOURS else x
+    about, background = TABLE[name], background_of(images)
+
+    def change(t):
+        changed = about.apply(images, torch.full((len(images),), t), background)
+        assert changed.abs().max() <= 1 + 1e-5
+        difference = about.statistic(changed, background) - about.statistic(images, background)
+        return difference if math.isinf(about.period) else (difference + math.pi) % (2 * math.pi) - math.pi
+
+    assert change(0.0).abs().max().item() == pytest.approx(0, abs=1e-3)
+    assert (change(about.limit / 2) > 0).float().mean() > 0.95
+    assert (change(-about.limit / 2) < 0).float().mean() > 0.95
+
+
+def test_thickened_digits_are_thicker_as_morpho_mnist_measures_them_and_dark_strokes_likewise(x):
+    thickness = ATTRIBUTES.index("thickness")
+
+    def measured(images):
+        return measure_digits(((images[::4, 0] + 1) * 127.5).round().byte().numpy())[:, thickness]
+
+    t = torch.full((len(x),), 0.5)
+    thick, thin = TABLE["thickness"].apply(x, t, -1.0), TABLE["thickness"].apply(x, -t, -1.0)
+    assert np.median(measured(thick) - measured(x)) > 0.5 and np.median(measured(thin) - measured(x)) < -0.3
+    assert background_of(x) == -1 and background_of(-x) == 1
+    torch.testing.assert_close(TABLE["thickness"].apply(-x, t, 1.0), -thick)
+    torch.testing.assert_close(TABLE["thickness"].statistic(-x, 1.0), TABLE["thickness"].statistic(x, -1.0))
+
+
+def test_a_slope_is_the_prior_s_deviation_over_that_of_known_shifts(digits):
+    # Digits that are moved by whole pixels: of 64 pixels a side, their deviation is known.
+    wide = F.pad(digits.images[:500], (18, 18, 18, 18))
+    offsets = torch.arange(500) % 9 * 3 - 12
+    moved = torch.stack([image.roll(int(by), dims=2) for image, by in zip(wide, offsets, strict=True)])
+    deviation = ((offsets / 64).var() + TABLE["shift-x"].statistic(to_unit_range(wide), -1.0).var()) ** 0.5
+    for prior, prior_deviation in (("uniform", 3**-0.5), ("gaussian", 1.0)):
+        (instruction,) = told(f"cat10,uniform,{prior}:shift-x", moved)
+        assert (instruction.position, instruction.transformation) == (2, "shift-x")
+        assert instruction.slope == pytest.approx(prior_deviation / deviation.item(), rel=0.05)
+        assert 0.07 <= instruction.reach < 0.1
+        assert "c3 (shift-x): grows by" in str(instruction)
+
+
+def test_slopes_of_real_digits_are_the_same_on_every_call_and_leave_random_numbers_alone(digits):
+    before = torch.get_rng_state()
+    slant, thickness = told("cat10,slant,thickness", digits.images)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [slant, thickness] == told("cat10,slant,thickness", digits.images)
+    # An upright line of a view that leans by 1 radian: digits lean by a deviation of about a quarter of that.
+    assert 1.2 < slant.slope < 2.2 and 1.0 < thickness.slope < 2.0
+    # What a code is told does not depend on the others.
+    alone = told("thickness,cat10", digits.images)[0]
+    assert alone.slope == pytest.approx(thickness.slope, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ("cat10,slant,uniform,gaussian:slant", "codes: expected one code for each transformation, got slant twice"),
+        ("width,height,scale", "codes: expected two of width, height and scale, which make the third, got all three"),
+    ],
+)
+def test_codes_that_contradict_each_other_are_one_line(codes, message):
+    with pytest.raises(UserError, match=message):
+        LatentSpec.parse(codes)
+
+
+def test_what_images_do_not_have_is_one_line(digits):
+    with pytest.raises(UserError, match="codes: expected images in colour for hue, got grey ones"):
+        told("hue", digits.images)
+    with pytest.raises(UserError, match="codes: expected images that differ in shift-x, got such that do not"):
+        told("shift-x", digits.images[:1].expand(64, -1, -1, -1))
+    with pytest.raises(UserError, match=r"--augment-contrast: expected 0 with a code named brightness.* got 0.4"):
+        TrainConfig(codes="brightness", augment_contrast=0.4)
+
+
+def test_colours_are_told_in_photographs(photographs):
+    hue, saturation = told("hue,saturation", photographs)
+    assert hue.slope > 0 and saturation.slope > 0
