@@ -28,6 +28,7 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "augment_contrast": (0.2, "as for Fashion-MNIST, but half as much; not measured yet"),
         "merge_step": (450, "as for Fashion-MNIST; not measured yet"),
         "class_conditional_d": (False, "as for Fashion-MNIST; not measured yet"),
+        "diffaugment": ("auto", "measured in small: docs/tried.md"),
     },
     "paper": {
         "codes": ("cat10,uniform,uniform", "paper, section 7.2"),

@@ -34,7 +34,7 @@ from infogan.config.spec import MAX_NOISE_DIM, OF_INTENSITIES, Q_STD_RANGE, TRAN
 from infogan.system.errors import UserError, shortened, shown
 
 DIFFAUGMENT_PARTS = ("color", "translation", "cutout")
-DIFFAUGMENT_BELOW = 10_000  # training images, with `auto`
+DIFFAUGMENT_BELOW = 5_000  # training images, with `auto`: docs/tried.md has why
 
 
 @dataclass(frozen=True)
