@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     import torch
 
 REFERENCE = "reference"
-LOOPS = {"ours, float32": "float32", "ours, bfloat16": "bfloat16", REFERENCE: "float32"}  # with their precisions
+# With their precisions, and the library of their float32 matrix multiplications.
+LOOPS = {
+    "ours, float32": ("float32", "onednn"),
+    "ours, float32, torch's own library": ("float32", "default"),
+    "ours, bfloat16": ("bfloat16", "onednn"),
+    REFERENCE: ("float32", "default"),
+}
 MATRIX_SIDES = (1024, 2048)
 QUALITY_BARS = {"mi_nats": (2.25,), "accuracy": (0.90, 0.95)}
 TRAIN_SCRIPT = Path(__file__).with_name("train.py")
@@ -263,17 +269,20 @@ def measure_speed(config: TrainConfig, n_rounds: int, n_steps: int) -> dict[str,
     """Returns images/s of all loops, turn by turn, and what they need of the machine."""
     import dataclasses
 
-    loops = {name: _Loop(name, dataclasses.replace(config, precision=precision)) for name, precision in LOOPS.items()}
+    loops = {
+        name: _Loop(name, dataclasses.replace(config, precision=precision, matmul=matmul))
+        for name, (precision, matmul) in LOOPS.items()
+    }
     try:
         for loop in loops.values():
             loop.ask("seconds", n_steps)  # warm: caches, clocks, memory
         n_images = n_steps * config.batch_size
         rates: dict[str, list[float]] = {name: [] for name in loops}
-        matrix_rates: dict[str, list[float]] = {precision: [] for precision in LOOPS.values()}
+        matrix_rates: dict[str, list[float]] = {precision: [] for precision, _ in LOOPS.values()}
         for _ in range(n_rounds):
             for name, loop in loops.items():
                 rates[name].append(n_images / loop.ask("seconds", n_steps))
-            for name, precision in LOOPS.items():
+            for name, (precision, _) in LOOPS.items():
                 if name != REFERENCE:
                     matrix_rates[precision].append(loops[name].ask("matrix_rate"))
         return {
@@ -291,6 +300,20 @@ def measure_speed(config: TrainConfig, n_rounds: int, n_steps: int) -> dict[str,
     finally:
         for loop in loops.values():
             loop.close()
+
+
+def measure_choice(config: TrainConfig) -> dict[str, Any]:
+    """Returns what a run with nothing given would choose here; see `training.tuning`."""
+    import dataclasses
+
+    from infogan.data.datasets import load_dataset
+    from infogan.system.runtime import kept_global_state, resolve_device
+    from infogan.training.tuning import tuned
+
+    config = dataclasses.replace(config, precision="auto", matmul="auto", threads=None)
+    images = load_dataset(config.dataset, config.data_dir, config.image_form).images
+    with kept_global_state():
+        return tuned(config, images, resolve_device(config.device))
 
 
 def measure_start_up(config: TrainConfig) -> dict[str, float]:
@@ -375,16 +398,17 @@ def describe(measures: dict[str, Any]) -> list[Any]:
                 f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
                 f"{loop['flop_per_image'] / 1e6:,.0f}",
                 f"{rate / 1e9:,.0f}",
-                f"{rate / best[LOOPS[name]]:.0%}",
+                f"{rate / best[LOOPS[name][0]]:.0%}",
                 " + ".join(f"{mib:,.0f}" for mib in loop["peak_memory"].values()),
             ]
         )
-    environment = measures["environment"]
+    environment, choice = measures["environment"], measures["choice"]
     speed = Table(
         f"{measures['preset']} preset, batch {measures['batch_size']}, {measures['device']}, "
         f"{environment['threads']} threads, torch {environment['torch']}, commit {environment['commit']}, "
         f"{environment['started'][:10]}; matmul: "
-        + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {precision}" for precision, rate in best.items()),
+        + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {precision}" for precision, rate in best.items())
+        + f"; chosen by --precision auto: {choice['precision']}, {choice['matmul']}, {choice['threads']} threads",
         ["loop", "images/s", "ratio (range)", "MFLOP/image", "GFLOP/s", "share", "peak MiB"],
         rows,
     )
@@ -424,6 +448,7 @@ def main() -> None:
         flags.preset, dataset=flags.dataset, data_dir=flags.data_dir, device=flags.device, seed=0
     )
     speed = measure_speed(config, flags.rounds, flags.steps)
+    choice = measure_choice(config)
     start_up = measure_start_up(config)
     quality = measure_time_to_quality(config, flags.quality_seeds, flags.quality_steps, flags.quality_every)
 
@@ -437,6 +462,7 @@ def main() -> None:
         "device": str(resolve_device(flags.device)),
         "environment": environment(),
         "speed": speed,
+        "choice": choice,
         "start_up": start_up,
         "time_to_quality": quality,
     }

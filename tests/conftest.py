@@ -35,6 +35,7 @@ from infogan.config.train_config import TrainConfig  # noqa: E402
 from infogan.data.batches import to_unit_range  # noqa: E402
 from infogan.data.datasets import load_dataset  # noqa: E402
 from infogan.latents import sample_prior  # noqa: E402
+from infogan.training.loop import train  # noqa: E402
 
 LONGEST = ("test_scripts.py", "test_loop.py", "test_report.py", "test_explorer.py")
 
@@ -105,6 +106,12 @@ def one_picture(monkeypatch):
     sweeps = auxiliary.GALLERY["sweeps"]
     only = {"sweep": lambda spec, options: sweeps(spec, dataclasses.replace(options, factors=[1]))}
     monkeypatch.setattr(auxiliary, "GALLERY", only)
+
+
+@pytest.fixture
+def train_small(small, tmp_path, one_picture):
+    """Trains small nets, in a folder of this test's own."""
+    return lambda **changes: train(small(**changes), tmp_path)
 
 
 @pytest.fixture

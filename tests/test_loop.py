@@ -42,12 +42,6 @@ def few_digits(digits):
         yield few
 
 
-@pytest.fixture
-def train_small(small, tmp_path, one_picture):
-    """Trains small nets, in a folder of this test's own."""
-    return lambda **changes: train(small(**changes), tmp_path)
-
-
 @pytest.fixture(scope="module")
 def whole(few_digits, tmp_path_factory):
     return train(small_config(name="whole", **EPOCHS), tmp_path_factory.mktemp("whole"))
@@ -126,7 +120,7 @@ def test_fewer_steps_than_the_run_has_are_refused(whole):
 
 
 def test_a_run_goes_on_in_the_precision_that_auto_was(train_small, monkeypatch):
-    known = {"avx512_bf16": True}
+    known = {"amx_bf16": True}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
     run = train_small(precision="auto", batch_size=8, steps=1)
     assert run.read_config().precision == "bfloat16"

@@ -74,17 +74,18 @@ def test_a_processor_that_would_round_products_to_bfloat16_keeps_the_default(pre
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_auto_is_bfloat16_only_where_a_cpu_has_instructions_for_it(monkeypatch):
+def test_auto_is_bfloat16_unmeasured_only_where_a_cpu_has_matrix_units_for_it(monkeypatch):
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     for known, on_cpu in (
-        ({"avx512_bf16": True}, "bfloat16"),
+        ({"avx512_bf16": True, "amx_bf16": False}, "float32"),
         ({"amx_bf16": True, "avx512_bf16": False}, "bfloat16"),
-        ({"avx2": True, "avx512_bf16": False}, "float32"),
+        ({"avx512_bf16": False, "amx_bf16": False}, "float32"),
         ({}, "float32"),
     ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
         assert runtime.resolve_precision("auto", cpu) == on_cpu
         assert runtime.resolve_precision("auto", cuda) == "float32"
+        assert runtime.has_bfloat16(cpu) == any(known.values()) and not runtime.has_bfloat16(cuda), known
     monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in older releases
     assert runtime.resolve_precision("auto", cpu) == "float32"
     for name in ("float32", "bfloat16"):
@@ -125,3 +126,39 @@ def test_the_memory_of_one_step_serves_the_next_without_a_page_fault():
         return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
     assert page_faults("tune_for(torch.device('cpu'))") < 20 < page_faults("")
+
+
+@pytest.mark.parametrize(
+    ("files", "granted"),
+    [
+        ({"cpu.max": "250000 100000"}, 3),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+        ({}, 8),
+    ],
+)
+def test_threads_are_no_more_than_the_processors_that_a_container_grants(tmp_path, monkeypatch, files, granted):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{content}\n")
+    monkeypatch.setattr(runtime, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(runtime.os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    assert runtime.resolve_threads(None) == min(granted, 6)
+    assert runtime.resolve_threads(12) == 12
+
+
+def test_a_private_number_of_threads_is_given_back():
+    before = torch.get_num_threads()
+    with runtime.kept_global_state():
+        runtime.tune_for(torch.device("cpu"), threads=before + 1)
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_the_default_library_multiplies_where_it_is_asked_for(precision_restored):
+    torch.set_float32_matmul_precision("highest")
+    runtime.tune_for(torch.device("cpu"))
+    runtime.tune_for(torch.device("cpu"), matmul="default")
+    assert torch.get_float32_matmul_precision() == "highest"

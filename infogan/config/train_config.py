@@ -73,10 +73,27 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "auto",
         "of the matrix multiplications and convolutions in G and the trunk while training; weights, sums and losses "
-        "are float32 always; auto is bfloat16 on a CPU with instructions for it, else float32",
+        "are float32 always; auto is the faster one, measured before the first step, on a CPU with instructions for "
+        "bfloat16, else float32",
         "run",
         may_change=True,
         off="float32",
+    )
+    matmul: Literal["auto", "onednn", "default"] = option(
+        "auto",
+        "library of the float32 matrix multiplications on a CPU, oneDNN or torch's default; auto is the faster one, "
+        "measured before the first step",
+        "run",
+        may_change=True,
+        off="onednn",
+    )
+    threads: int | None = option(
+        None,
+        "threads of a process (default: as many as torch starts, and no more than the processors that a container "
+        "grants)",
+        "run",
+        may_change=True,
+        **between(1, 1024),
     )
     baseline: bool = option(
         False, "train a vanilla GAN beside it, on the same batches, with a Q probe of its own", "run", first=True

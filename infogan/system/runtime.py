@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import random
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -40,17 +42,61 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: Literal["auto", "float32", "bfloat16"], device: torch.device) -> str:
-    """Returns the precision that `name` means on a device.
+    """Returns the precision that `name` means on a device where nothing is measured; see `training.tuning`.
 
-    `auto` is bfloat16 on a CPU with instructions for its matrix multiplications (AVX-512 BF16, AMX): others are slower
-    with it than with float32. On CUDA it is float32: there, nobody has measured yet what bfloat16 does to training.
+    `auto` is bfloat16 on a CPU with matrix units for it (AMX): elsewhere it may be slower than float32. On CUDA it is
+    float32: there, nobody has measured yet what bfloat16 does to training.
     """
     if name != "auto":
         return name
-    # Older releases of torch cannot tell.
-    has = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
-    return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"
+    return "bfloat16" if _cpu_has(device, "amx_bf16") else "float32"
 
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Returns whether a device is a CPU with instructions for bfloat16: others are slower with it than with float32."""
+    return _cpu_has(device, "avx512_bf16") or _cpu_has(device, "amx_bf16")
+
+
+def _cpu_has(device: torch.device, instructions: str) -> bool:
+    # Older releases of torch cannot tell.
+    known = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    return bool(known.get(instructions))
+
+
+def resolve_matmul(name: Literal["auto", "onednn", "default"], device: torch.device) -> str:
+    """Returns the library that `name` means where nothing is measured: `auto` is oneDNN where that is precise."""
+    if name != "auto":
+        return name
+    return "onednn" if device.type == "cpu" and onednn_is_precise() else "default"
+
+
+def resolve_threads(n: int | None) -> int:
+    """Returns how many threads a process is to have: n, or torch's own number, as far as it is granted processors.
+
+    A container may see all processors of its machine and be granted the time of a few: threads for all of them would
+    wait for each other.
+    """
+    return n or min(torch.get_num_threads(), _granted_processors())
+
+
+def _granted_processors() -> int:
+    """Returns how many processors the process may use at a time, by its affinity and its control group's quota."""
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for quota_us, period_us in _cpu_quotas():
+        if quota_us > 0 and period_us > 0:
+            n = min(n, math.ceil(quota_us / period_us))
+    return max(n, 1)
+
+
+def _cpu_quotas() -> Iterator[tuple[int, int]]:
+    """Returns the quotas of processor time within a period that hold in a container: of cgroup 2, or of cgroup 1."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with contextlib.suppress(OSError, ValueError):  # not there, or `max`
+            quota, period = " ".join((_CGROUPS / name).read_text() for name in files).split()
+            yield int(quota), int(period)
+
+
+_CGROUPS = Path("/sys/fs/cgroup")
 
 # cuBLAS reads this once, when it starts; without it, it may give other bits the next time.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -66,10 +112,21 @@ def make_deterministic() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def tune_for(device: torch.device) -> None:
-    """Sets the process up for training on a device; float32 stays float32 (`scripts/benchmark.py` measures it)."""
+def tune_for(
+    device: torch.device, matmul: Literal["auto", "onednn", "default"] = "auto", threads: int | None = None
+) -> None:
+    """Sets the process up for training on a device; float32 stays float32 (`scripts/benchmark.py` measures it).
+
+    Args:
+        device: Where.
+        matmul: The library of float32 matrix multiplications on a CPU.
+        threads: As many; None leaves their number as it is.
+    """
+    if threads is not None and threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
     if device.type == "cpu":
         keep_freed_memory()
+    if resolve_matmul(matmul, device) == "onednn" and device.type == "cpu" and onednn_is_precise():
         _multiply_with_onednn()
     else:
         _multiply_by_default()
@@ -90,25 +147,34 @@ def keep_freed_memory() -> None:
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
-_default_precision: str | None = None  # what `_multiply_with_onednn` found, while its own setting holds
+_default_precision: str | None = None  # of torch, while `_multiply_with_onednn` has set another
 
 
 def _multiply_with_onednn() -> None:
-    """Has matrix multiplications use oneDNN where that keeps float32's precision, rather than torch's default library.
+    """Has oneDNN do matrix multiplications, rather than torch's default library; see `onednn_is_precise`.
 
-    The default one is slower on processors that its maker did not make. torch uses oneDNN for them at
-    "medium" precision, which oneDNN computes in float32 all the same unless the processor has matrix units
-    for less (AMX); so the precision is measured, and the setting kept only if nothing is lost.
+    The default one is slower on processors that its maker did not make. torch uses oneDNN for them at "medium"
+    precision.
     """
     global _default_precision
-    if _default_precision is not None:
-        return
-    _default_precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    a = torch.linspace(0.5, 1.0, 256 * 256).view(256, 256)
-    exact = a.double() @ a.double()
-    if ((a @ a - exact).abs() / exact).max() > 1e-5:  # bfloat16 would be off by 1e-3
-        _multiply_by_default()
+    if _default_precision is None:
+        _default_precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("medium")
+
+
+def onednn_is_precise() -> bool:
+    """Returns whether oneDNN multiplies in float32 here; on processors with matrix units for less (AMX) it may not.
+
+    So it is tried, and whatever was set for matrix multiplications is left as it is.
+    """
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        a = torch.linspace(0.5, 1.0, 256 * 256).view(256, 256)
+        exact = a.double() @ a.double()
+        return bool(((a @ a - exact).abs() / exact).max() < 1e-5)  # bfloat16 would be off by 1e-3
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _multiply_by_default() -> None:
@@ -181,8 +247,8 @@ class GlobalState:
     """The global state of the process as one of its users has it, while the caller's own is left alone.
 
     What is global: the generators of Python, NumPy and torch, deterministic algorithms, the precision of matrix
-    multiplications. Within `entered` all of it is this object's, as it last was there; after it, it is the caller's
-    again. An entry within another one changes nothing: the state is private already.
+    multiplications, the number of threads. Within `entered` all of it is this object's, as it last was there; after
+    it, it is the caller's again. An entry within another one changes nothing: the state is private already.
     """
 
     def __init__(self) -> None:
@@ -224,6 +290,7 @@ def _global_state() -> dict[str, Any]:
         "fill": torch.utils.deterministic.fill_uninitialized_memory,  # pyright: ignore[reportAttributeAccessIssue]
         "cudnn": (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32),
         "precision": (torch.get_float32_matmul_precision(), _default_precision),
+        "threads": torch.get_num_threads(),
     }
 
 
@@ -240,6 +307,8 @@ def _set_global_state(state: dict[str, Any]) -> None:
     torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = state["cudnn"]
     precision, _default_precision = state["precision"]
     torch.set_float32_matmul_precision(precision)
+    if state["threads"] != torch.get_num_threads():
+        torch.set_num_threads(state["threads"])
 
 
 @contextlib.contextmanager

@@ -20,12 +20,13 @@ from infogan.system import distributed
 from infogan.system.console import forgiving_console
 from infogan.system.errors import MALFORMED, NonFiniteLossError, UserError, one_line
 from infogan.system.paths import given_folder
-from infogan.system.runtime import kept_global_state, resolve_device, resolve_precision
+from infogan.system.runtime import kept_global_state, resolve_device
 from infogan.training.checkpoint import load_resumable
 from infogan.training.recorder import MAX_SAMPLE_GRIDS, MeanLog, Monitor, Recorder, RunRecorder
 from infogan.training.run import Run
 from infogan.training.tensorboard import check_tensorboard
 from infogan.training.trainer import Trainer, augmentation_of
+from infogan.training.tuning import tuned
 
 
 def train(
@@ -287,15 +288,15 @@ def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) ->
     """
     device = resolve_device(config.device)
     per_epoch = len(dataset.images) // config.batch_size
-    return dataclasses.replace(
+    config = dataclasses.replace(
         config,
         dataset=dataset.name,
         data_dir=str(Path(config.data_dir).absolute()),
         device=str(device),
-        precision=distributed.from_first(lambda: resolve_precision(config.precision, device)),
         diffaugment=config.diffaugment_for(len(dataset.images)),
         steps=config.steps if epochs is None else _steps_of(epochs, per_epoch),
     )
+    return dataclasses.replace(config, **distributed.from_first(lambda: tuned(config, dataset.images, device)))
 
 
 def _steps_of(epochs: int, per_epoch: int) -> int:

@@ -81,7 +81,7 @@ class Trainer:
         """Makes the nets, and all else that a step needs."""
         config = self.config
         make_deterministic()
-        tune_for(self.device)
+        tune_for(self.device, config.matmul, config.threads)
         seed_everything(config.seed)
         self.generator, self.discriminator = make_nets(config, self.image_shape, self.extensions, self.device)
         if config.sync_batchnorm and distributed.n_ranks() > 1:
