@@ -46,7 +46,7 @@ def choose(config, digits) -> tuple[str, str]:
 def test_the_fastest_is_taken_and_said(small, digits, measurable, monkeypatch, capsys, seconds, chosen):
     measure_as(monkeypatch, **seconds)
     assert choose(small(**AUTO), digits) == chosen
-    assert capsys.readouterr().err.startswith(f"fastest here: {chosen[0]}, {tuning.NAMES[chosen[1]]}, ")
+    assert capsys.readouterr().err.startswith(f"fastest here: {chosen[0]} by {tuning.NAMES[chosen[1]]} (")
 
 
 def test_with_a_given_precision_nothing_is_measured(small, digits, measurable, monkeypatch, capsys):

@@ -59,8 +59,8 @@ def tuned(config: TrainConfig, images: Tensor, device: torch.device) -> dict[str
     )
     chosen = candidates[fastest]
     print(
-        f"fastest here: {chosen.precision}, {NAMES[chosen.matmul]}, {chosen.threads} threads "
-        f"({found}; measured in {time.perf_counter() - started:.1f} s)",
+        f"fastest here: {chosen.precision} by {NAMES[chosen.matmul]} ({found}; threads: {chosen.threads}; "
+        f"measured in {time.perf_counter() - started:.1f} s)",
         file=sys.stderr,
     )
     return {"precision": chosen.precision, "matmul": chosen.matmul, "threads": chosen.threads}
