@@ -313,7 +313,8 @@ def measure_choice(config: TrainConfig) -> dict[str, Any]:
     config = dataclasses.replace(config, precision="auto", matmul="auto", threads=None)
     images = load_dataset(config.dataset, config.data_dir, config.image_form).images
     with kept_global_state():
-        return tuned(config, images, resolve_device(config.device))
+        choice, _ = tuned(config, images, resolve_device(config.device))
+    return choice
 
 
 def measure_start_up(config: TrainConfig) -> dict[str, float]:

@@ -31,11 +31,11 @@ install_import_hook(sorted(MODULES), "typechecking.checked")
 import golden  # noqa: E402
 
 from infogan import auxiliary  # noqa: E402
+from infogan.api import train  # noqa: E402
 from infogan.config.train_config import TrainConfig  # noqa: E402
 from infogan.data.batches import to_unit_range  # noqa: E402
 from infogan.data.datasets import load_dataset  # noqa: E402
 from infogan.latents import sample_prior  # noqa: E402
-from infogan.training.loop import train  # noqa: E402
 
 LONGEST = ("test_scripts.py", "test_loop.py", "test_report.py", "test_explorer.py")
 

@@ -29,10 +29,10 @@ def measure_as(monkeypatch, **seconds):
     )
 
 
-def choose(config, digits) -> tuple[str, str]:
-    chosen = tuning.tuned(config, digits.images, CPU)
+def choose(config, digits) -> tuple[tuple[str, str], str]:
+    chosen, line = tuning.tuned(config, digits.images, CPU)
     assert chosen["threads"] == torch.get_num_threads()
-    return chosen["precision"], chosen["matmul"]
+    return (chosen["precision"], chosen["matmul"]), line
 
 
 @pytest.mark.parametrize(
@@ -43,34 +43,35 @@ def choose(config, digits) -> tuple[str, str]:
         ({"onednn": 1.0, "default": 0.98, "bfloat16": 1.3}, ("float32", "onednn")),  # no clear difference
     ],
 )
-def test_the_fastest_is_taken_and_said(small, digits, measurable, monkeypatch, capsys, seconds, chosen):
+def test_the_fastest_is_taken_and_said(small, digits, measurable, monkeypatch, seconds, chosen):
     measure_as(monkeypatch, **seconds)
-    assert choose(small(**AUTO), digits) == chosen
-    assert capsys.readouterr().err.startswith(f"fastest here: {chosen[0]} by {tuning.NAMES[chosen[1]]} (")
+    found, line = choose(small(**AUTO), digits)
+    assert found == chosen
+    assert line.startswith(f"fastest here: {chosen[0]} by {tuning.NAMES[chosen[1]]} (")
 
 
-def test_with_a_given_precision_nothing_is_measured(small, digits, measurable, monkeypatch, capsys):
+def test_with_a_given_precision_nothing_is_measured(small, digits, measurable, monkeypatch):
     measure_as(monkeypatch)
-    assert choose(small(precision="float32", matmul="auto"), digits) == ("float32", "onednn")
-    assert choose(small(precision="bfloat16", matmul="default"), digits) == ("bfloat16", "default")
-    assert capsys.readouterr().err == ""
+    assert choose(small(precision="float32", matmul="auto"), digits) == (("float32", "onednn"), "")
+    assert choose(small(precision="bfloat16", matmul="default"), digits) == (("bfloat16", "default"), "")
 
 
 def test_a_given_library_stays(small, digits, measurable, monkeypatch):
     measure_as(monkeypatch, onednn=0.1, default=1.0, bfloat16=2.0)
-    assert choose(small(precision="auto", matmul="default"), digits) == ("float32", "default")
+    assert choose(small(precision="auto", matmul="default"), digits)[0] == ("float32", "default")
 
 
 def test_a_short_run_is_not_measured(small, digits, measurable, monkeypatch):
     measure_as(monkeypatch)
     monkeypatch.setattr(tuning, "MIN_STEPS", 2)
-    assert choose(small(**AUTO, steps=1), digits) == ("float32", "onednn")
+    assert choose(small(**AUTO, steps=1), digits) == (("float32", "onednn"), "")
 
 
 def test_measuring_changes_nothing_that_is_learned_and_a_resumed_run_repeats_the_choice(
-    train_small, measurable, monkeypatch
+    train_small, measurable, monkeypatch, capsys
 ):
     measured = train_small(**AUTO, steps=1)
+    assert "fastest here: " in capsys.readouterr().err
     config = measured.read_config()
     assert "auto" not in (config.precision, config.matmul)
     measure_as(monkeypatch)
@@ -80,4 +81,4 @@ def test_measuring_changes_nothing_that_is_learned_and_a_resumed_run_repeats_the
 
 
 def test_a_run_that_falls_apart_says_so_itself(small, digits, measurable):
-    assert choose(small(lr_g=1e30, lr_d=1e30, **AUTO), digits) == ("float32", "onednn")
+    assert choose(small(lr_g=1e30, lr_d=1e30, **AUTO), digits)[0] == ("float32", "onednn")

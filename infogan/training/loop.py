@@ -56,7 +56,7 @@ def train(
             # It was made from these very flags, so there is nothing to hold against it.
             return _resume(folder, {}, None, None, monitor, tensorboard)
         dataset = _load_on_all_ranks(config)
-        config = _resolved(config, dataset, epochs)
+        config, choice = _resolved(config, dataset, epochs)
         _check_monitor(config, monitor)
         trainer, log = Trainer(config, dataset.images), MeanLog()
         # The run is made last, so that bad input leaves no empty folders.
@@ -68,6 +68,7 @@ def train(
                 recorder.warn(warning)
             # From here on there is always a checkpoint, and a disk that cannot hold one is noticed at once.
             distributed.from_first(recorder.save_checkpoint)
+            recorder.say(choice)
             _fit(trainer, log, recorder)
         return run
 
@@ -152,7 +153,7 @@ def _resume(
     with _locked(run):
         path, state = distributed.from_first(lambda: _newest_state(run, config)) or (None, None)
         dataset = _load_on_all_ranks(config)
-        config = _resolved(config, dataset, epochs)
+        config, choice = _resolved(config, dataset, epochs)
         _check_monitor(config, monitor)
         trainer, log = Trainer(config, dataset.images), MeanLog()
         if path is not None and state is not None:
@@ -170,6 +171,7 @@ def _resume(
         distributed.from_first(lambda: recorder.write_resumed(state or {}))
         if state is None:
             distributed.from_first(recorder.save_checkpoint)
+        recorder.say(choice)
         _fit(trainer, log, recorder)
         return run
 
@@ -281,8 +283,8 @@ def _load_on_all_ranks(config: TrainConfig) -> ImageDataset:
     return dataset or load_dataset(name, config.data_dir, config.image_form)
 
 
-def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) -> TrainConfig:
-    """Returns the configuration with what was meant as what it turned out to be.
+def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) -> tuple[TrainConfig, str]:
+    """Returns the configuration with what was meant as what it turned out to be, and a line on what was measured.
 
     So it is saved, for a resumed run to find the same from anywhere.
     """
@@ -296,7 +298,8 @@ def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) ->
         diffaugment=config.diffaugment_for(len(dataset.images)),
         steps=config.steps if epochs is None else _steps_of(epochs, per_epoch),
     )
-    return dataclasses.replace(config, **distributed.from_first(lambda: tuned(config, dataset.images, device)))
+    choice, line = distributed.from_first(lambda: tuned(config, dataset.images, device))
+    return dataclasses.replace(config, **choice), line
 
 
 def _steps_of(epochs: int, per_epoch: int) -> int:

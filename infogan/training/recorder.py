@@ -78,6 +78,9 @@ class Recorder:
     def warn(self, text: str) -> None:
         """Shows a warning."""
 
+    def say(self, line: str) -> None:
+        """Says something of the run, if the line is not empty."""
+
     def show_images(self) -> None:
         """Shows what was made of images of one's own."""
 
@@ -163,6 +166,10 @@ class RunRecorder(Recorder):
 
     def warn(self, text: str) -> None:
         show_warning(text)
+
+    def say(self, line: str) -> None:
+        if line:
+            print(line, file=sys.stderr)
 
     def show_images(self) -> None:
         if self.dataset.notes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 import time
 from typing import Any
 
@@ -29,13 +28,13 @@ MARGIN = 0.97  # of the time of the first candidate: what is not clearly faster 
 NAMES = {"onednn": "oneDNN", "default": "torch's own library"}
 
 
-def tuned(config: TrainConfig, images: Tensor, device: torch.device) -> dict[str, Any]:
-    """Returns what `precision`, `matmul` and `threads` of a run are to be, by name.
+def tuned(config: TrainConfig, images: Tensor, device: torch.device) -> tuple[dict[str, Any], str]:
+    """Returns what `precision`, `matmul` and `threads` of a run are to be, by name, and a line on what was measured.
 
     What is given stays, and with a given precision nothing is measured: who gives it wants a run repeated. Otherwise
     the fastest is taken, measured on a few steps of trainers that are thrown away: about a second for the default. A
     run of fewer steps than `MIN_STEPS`, or of several ranks, is not worth it and takes what `resolve_precision` and
-    `resolve_matmul` say. One line on stderr says what was measured.
+    `resolve_matmul` say. The line is empty where nothing was measured.
 
     Args:
         config: Of the run.
@@ -47,7 +46,7 @@ def tuned(config: TrainConfig, images: Tensor, device: torch.device) -> dict[str
     is_open = config.precision == "auto" and len(candidates) > 1
     if not is_open or config.steps < MIN_STEPS or distributed.n_ranks() > 1:
         precision, matmul = resolve_precision(config.precision, device), resolve_matmul(config.matmul, device)
-        return {"precision": precision, "matmul": matmul, "threads": config.threads}
+        return {"precision": precision, "matmul": matmul, "threads": config.threads}, ""
     started = time.perf_counter()
     seconds = [_step_seconds(candidate, images) for candidate in candidates]
     fastest = min(range(len(candidates)), key=seconds.__getitem__)
@@ -58,12 +57,11 @@ def tuned(config: TrainConfig, images: Tensor, device: torch.device) -> dict[str
         for one, took in zip(candidates, seconds, strict=True)
     )
     chosen = candidates[fastest]
-    print(
+    line = (
         f"fastest here: {chosen.precision} by {NAMES[chosen.matmul]} ({found}; threads: {chosen.threads}; "
-        f"measured in {time.perf_counter() - started:.1f} s)",
-        file=sys.stderr,
+        f"measured in {time.perf_counter() - started:.1f} s)"
     )
-    return {"precision": chosen.precision, "matmul": chosen.matmul, "threads": chosen.threads}
+    return {"precision": chosen.precision, "matmul": chosen.matmul, "threads": chosen.threads}, line
 
 
 def _candidates(config: TrainConfig, device: torch.device) -> list[TrainConfig]:
