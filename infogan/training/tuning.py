@@ -77,7 +77,7 @@ def _candidates(config: TrainConfig, device: torch.device) -> list[TrainConfig]:
 
 def _step_seconds(config: TrainConfig, images: Tensor) -> float:
     """Returns the seconds of a step, the fastest of a few; infinity where training falls apart at once."""
-    trainer = Trainer(config, images[: config.batch_size])
+    trainer = Trainer(config, images)
     steps: list[float] = []
     try:
         trainer.train_step()
