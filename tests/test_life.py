@@ -235,8 +235,7 @@ def test_a_closed_terminal_ends_a_run_in_order_unless_that_is_ignored(
         return take(self)
 
     monkeypatch.setattr(ShuffledBatches, "next", next_and_hang_up)
-    if ignored:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)  # under nohup it is ignored already
     try:
         run = train(small(name="hung-up", **LIFE), tmp_path)
     finally:

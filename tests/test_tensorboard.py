@@ -27,7 +27,7 @@ def test_curves_and_grids_are_those_of_the_run(small, tmp_path, one_picture, eve
         (row["step"], row["loss_g"]) for row in rows
     ]
     assert {*read.Tags()["scalars"]} == {*rows[0]} - {"step"}
-    assert {"samples", "sweep of c2"} <= {*read.Tags()["images"]}
+    assert {"samples", "sweep of c2 (slant)"} <= {*read.Tags()["images"]}
 
     infogan.resume(run.folder, steps=6, tensorboard=True)
     assert [event.step for event in events(run).Scalars("loss_g")] == [2, 4, 6]
