@@ -269,22 +269,27 @@ def measure_speed(config: TrainConfig, n_rounds: int, n_steps: int) -> dict[str,
     """Returns images/s of all loops, turn by turn, and what they need of the machine."""
     import dataclasses
 
+    from infogan.system.runtime import has_bfloat16, resolve_device
+
+    device = resolve_device(config.device)
     loops = {
         name: _Loop(name, dataclasses.replace(config, precision=precision, matmul=matmul))
         for name, (precision, matmul) in LOOPS.items()
+        # Without instructions for it, a CPU takes minutes to measure its bfloat16 matrix multiplications.
+        if precision == "float32" or device.type == "cuda" or has_bfloat16(device)
     }
     try:
         for loop in loops.values():
             loop.ask("seconds", n_steps)  # warm: caches, clocks, memory
         n_images = n_steps * config.batch_size
         rates: dict[str, list[float]] = {name: [] for name in loops}
-        matrix_rates: dict[str, list[float]] = {precision: [] for precision, _ in LOOPS.values()}
+        matrix_rates: dict[str, list[float]] = {LOOPS[name][0]: [] for name in loops}
         for _ in range(n_rounds):
             for name, loop in loops.items():
                 rates[name].append(n_images / loop.ask("seconds", n_steps))
-            for name, (precision, _) in LOOPS.items():
+            for name, loop in loops.items():
                 if name != REFERENCE:
-                    matrix_rates[precision].append(loops[name].ask("matrix_rate"))
+                    matrix_rates[LOOPS[name][0]].append(loop.ask("matrix_rate"))
         return {
             "matrix_rates_flop_per_s": matrix_rates,
             "loops": {

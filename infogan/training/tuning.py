@@ -32,7 +32,7 @@ def tuned(config: TrainConfig, images: Tensor, device: torch.device) -> tuple[di
     """Returns what `precision`, `matmul` and `threads` of a run are to be, by name, and a line on what was measured.
 
     What is given stays, and with a given precision nothing is measured: who gives it wants a run repeated. Otherwise
-    the fastest is taken, measured on a few steps of trainers that are thrown away: about a second for the default. A
+    the fastest is taken, measured on up to six steps each of trainers that are thrown away. A
     run of fewer steps than `MIN_STEPS`, or of several ranks, is not worth it and takes what `resolve_precision` and
     `resolve_matmul` say. The line is empty where nothing was measured.
 
