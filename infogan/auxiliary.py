@@ -575,7 +575,7 @@ def image_grid(
     text_width = CHARACTER_PX * max(len(title), len(labels.column_title))
     beside = -(-(text_width - width) // 2)  # it is centred on the images, not on the picture
     left, right = max(left, beside), max(right, beside)
-    # With Pillow: matplotlib takes fifty times as long for a frame.
+    # With Pillow: matplotlib takes ten times as long for a frame.
     picture = Image.new("RGB", (width + left + right, height + top + bottom), "white")
     picture.paste(Image.fromarray(canvas), (left, top))
     _write(picture, (left + width // 2, 19), title, 15)
