@@ -33,7 +33,7 @@ setup(
     extras_require={
         "inception": ["torchmetrics>=1.4"],  # Inception FID and KID
         "export": EXPORT,
-        "glyphs": ["fontpkg-roboto-flex>=3"],  # the font of --dataset glyphs
+        "glyphs": ["fontpkg-roboto-flex>=3"],  # the font of --dataset glyphs and capitals
         "tensorboard": ["tensorboard>=2.16"],  # train.py --tensorboard
         "dev": [
             "build>=1.2",  # sdist and wheel
@@ -43,7 +43,7 @@ setup(
             "beartype>=0.18",  # checks the shapes in signatures while testing
             "tensorboard>=2.16",  # what --tensorboard writes is read back
             "scikit-image>=0.22",  # reference for the skeletons of digits
-            "fontpkg-roboto-flex>=3",  # the font of --dataset glyphs
+            "fontpkg-roboto-flex>=3",  # the font of --dataset glyphs and capitals
             "torchmetrics>=1.4",  # reference for the Fréchet distance
             *EXPORT,
             "playwright>=1.45",  # drives the installed Chromium: tests of the explorer

@@ -1,5 +1,6 @@
 """Data sets with known factors: dSprites against the frames that its authors publish, and letters of a real font."""
 
+import dataclasses
 import io
 import sys
 import zipfile
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from infogan import UserError
+from infogan import UserError, load_dataset
 from infogan.data import dsprites, glyphs
 from infogan.data.factors import N_TEST_IMAGES, combinations, drawn_once, sample_of_combinations
 
@@ -155,8 +156,8 @@ def test_test_images_are_a_sample_of_all_combinations():
 def letters():
     """The images of A at the lightest and at the boldest weight: width, slant, size, x, y, h, w."""
     pytest.importorskip("fontpkg_roboto_flex")
-    font = glyphs.find_font(glyphs.Path("nowhere"))
-    blocks = [block for _, block in zip(range(5), glyphs.draw_all(font), strict=False)]
+    font = glyphs.find_font(glyphs.GLYPHS, glyphs.Path("nowhere"))
+    blocks = [block for _, block in zip(range(5), glyphs.draw_all(glyphs.GLYPHS, font), strict=False)]
     return {weight: blocks[weight].reshape(5, 5, 5, 5, 5, 32, 32) for weight in (0, 4)}
 
 
@@ -192,6 +193,34 @@ def test_letters_are_placed_and_never_cut(letters):
         assert (images[..., 4, 0, :, :][..., :28, 4:] == middle[..., 4:, :28]).all()  # x to the right, y down
         columns = (middle * (np.arange(32) + 0.5)).sum(axis=(-2, -1)) / middle.sum(axis=(-2, -1))
         assert np.abs(columns - 16).max() < 2.5
+
+
+def test_capitals_differ_and_are_never_cut():
+    pytest.importorskip("fontpkg_roboto_flex")
+    ends = dataclasses.replace(
+        glyphs.CAPITALS, n_steps=2, sizes_px=glyphs.CAPITALS.sizes_px[:: len(glyphs.CAPITALS.sizes_px) - 1]
+    )
+    images = np.concatenate(list(glyphs.draw_all(ends, glyphs.find_font(ends, glyphs.Path("nowhere")))))
+    assert images.shape == (26 * 2**4, 32, 32)
+    assert len(np.unique(images.reshape(len(images), -1), axis=0)) == len(images)
+    edges = images[:, [0, -1]].max(), images[:, :, [0, -1]].max()
+    assert max(edges) < 16  # a stroke that is cut is brighter
+    assert (images.max(axis=(1, 2)) > 64).all()
+
+
+def test_capitals_know_their_letter(tmp_path, monkeypatch):
+    pytest.importorskip("fontpkg_roboto_flex")
+
+    def drawn_once(path, n_images, draw):
+        assert path == tmp_path / "capitals.npy"
+        return torch.zeros(1, 1, 32, 32, dtype=torch.uint8).expand(n_images, -1, -1, -1)
+
+    monkeypatch.setattr(glyphs, "drawn_once", drawn_once)
+    found = load_dataset("capitals", tmp_path)
+    assert len(found.images) == len(found.labels) == 26 * 7**4
+    assert found.factors.names == ("letter", "weight", "width", "slant", "size")
+    assert torch.equal(found.test_labels, found.factors.values[:, 0])
+    assert len(found.class_names) == len(found.test_labels.unique()) == 26
 
 
 def test_a_font_is_needed_and_one_s_own_goes_first(tmp_path, monkeypatch):

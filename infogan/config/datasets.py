@@ -24,6 +24,7 @@ DATASETS: dict[str, str | Callable[[Any], Any]] = {
     "chairs": "infogan.data.named_pictures:load_chairs",
     "dsprites": "infogan.data.dsprites:load_dsprites",
     "glyphs": "infogan.data.glyphs:load_glyphs",
+    "capitals": "infogan.data.glyphs:load_capitals",
 }
 WHAT_AUTO_MAY_BE = ("mnist", "mnist5k")
 # Those that the frozen digit classifier can read.

@@ -1,4 +1,4 @@
-"""Letters of a variable font: every combination of letter, weight, width, slant, size and place.
+"""Letters of a variable font: every combination of letter, weight, width, slant, size and, of the glyphs, place.
 
 The axes of the font make the first factors, so that they are what a type designer means by them. Roboto Flex is taken
 from the package `fontpkg-roboto-flex` (OFL-1.1), or a font of one's own from the data folder.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
+import string
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +24,41 @@ from infogan.data.datasets import ImageDataset
 from infogan.data.factors import Blocks, drawn_once, sample_of_combinations
 from infogan.system.errors import UserError, one_line
 
-LETTERS = "ABCDEFGHJK"  # I would show no width
-N_VALUES = 5  # of every other factor
 AXES = ("Weight", "Width", "Slant")  # of the font
-SIZES_PX = (16, 19, 22, 25, 28)  # of an em; the boldest and widest letter still fits at every place
-PLACES_PX = (-4, -2, 0, 2, 4)  # of the letter's centre, from the image's
-SIZES = {"letter": len(LETTERS), **dict.fromkeys(("weight", "width", "slant", "size", "x", "y"), N_VALUES)}
-N_IMAGES = len(LETTERS) * N_VALUES**6
 SIDE_PX = 32
 SUPERSAMPLING = 4  # a letter is drawn this much larger, so that its edges are grey and its centre is exact
 OWN_FONT = "glyphs.ttf"
+
+
+@dataclass(frozen=True)
+class LetterSet:
+    """A data set of letters: every combination of these.
+
+    Attributes:
+        name: Of the data set.
+        letters: Its classes.
+        n_steps: Along each axis of the font.
+        sizes_px: Of an em.
+        places_px: Of the letter's centre, from the image's, in x and in y.
+    """
+
+    name: str
+    letters: str
+    n_steps: int
+    sizes_px: tuple[int, ...]
+    places_px: tuple[int, ...] = (0,)
+
+    @property
+    def factor_sizes(self) -> dict[str, int]:
+        """How many values each factor has, the fastest last."""
+        axes = {axis.lower(): self.n_steps for axis in AXES}
+        places = dict.fromkeys(("x", "y"), len(self.places_px)) if len(self.places_px) > 1 else {}
+        return {"letter": len(self.letters), **axes, "size": len(self.sizes_px), **places}
+
+
+# In both the boldest, widest and largest letter still fits at every place. I among the glyphs would show no width.
+GLYPHS = LetterSet("glyphs", "ABCDEFGHJK", 5, sizes_px=(16, 19, 22, 25, 28), places_px=(-4, -2, 0, 2, 4))
+CAPITALS = LetterSet("capitals", string.ascii_uppercase, 7, sizes_px=(15, 17, 19, 21, 23, 25, 27))
 
 
 def load_glyphs(data_dir: Path) -> ImageDataset:
@@ -44,14 +72,34 @@ def load_glyphs(data_dir: Path) -> ImageDataset:
     Raises:
         UserError: There is no font, or it lacks an axis; a file cannot be read or written.
     """
-    font = find_font(data_dir)
-    images = drawn_once(data_dir / "glyphs.npy", N_IMAGES, lambda: draw_all(font))
-    labels = torch.arange(len(LETTERS)).repeat_interleave(N_IMAGES // len(LETTERS))
-    test, factors = sample_of_combinations(SIZES, frozenset({"letter"}))
-    return ImageDataset("glyphs", images, labels, images[test], labels[test], tuple(LETTERS), factors=factors)
+    return _load(GLYPHS, data_dir)
 
 
-def find_font(data_dir: Path) -> Path:
+def load_capitals(data_dir: Path) -> ImageDataset:
+    """Returns capitals: 62,426 grey images of 32 × 32, light on dark, in the middle; classes are the 26 letters.
+
+    The first call draws the images into a .npy file of 64 MB in the data folder.
+
+    Args:
+        data_dir: See `load_glyphs`.
+
+    Raises:
+        UserError: See `load_glyphs`.
+    """
+    return _load(CAPITALS, data_dir)
+
+
+def _load(letter_set: LetterSet, data_dir: Path) -> ImageDataset:
+    name, letters, sizes = letter_set.name, letter_set.letters, letter_set.factor_sizes
+    font = find_font(letter_set, data_dir)
+    n_images = math.prod(sizes.values())
+    images = drawn_once(data_dir / f"{name}.npy", n_images, lambda: draw_all(letter_set, font))
+    labels = torch.arange(len(letters)).repeat_interleave(n_images // len(letters))
+    test, factors = sample_of_combinations(sizes, frozenset({"letter"}))
+    return ImageDataset(name, images, labels, images[test], labels[test], tuple(letters), factors=factors)
+
+
+def find_font(letter_set: LetterSet, data_dir: Path) -> Path:
     """Returns the file of the font: one's own in the data folder, or else Roboto Flex.
 
     Raises:
@@ -64,39 +112,41 @@ def find_font(data_dir: Path) -> Path:
         package = importlib.import_module("fontpkg_roboto_flex")
     except ImportError:
         raise UserError(
-            f"--dataset glyphs: expected a variable font at {own}, or the package fontpkg-roboto-flex "
+            f"--dataset {letter_set.name}: expected a variable font at {own}, or the package fontpkg-roboto-flex "
             '(pip install -e ".[glyphs]"), got neither'
         ) from None
     return next((package.ROOT / "files").glob("*.ttf"))
 
 
-def draw_all(font: Path) -> Blocks:
+def draw_all(letter_set: LetterSet, font: Path) -> Blocks:
     """Returns all images in blocks of one letter and weight, the last factor the fastest.
 
     Raises:
         UserError: The font cannot be read, or lacks an axis.
     """
-    set_axes = _open_font(font)
-    steps = range(N_VALUES)
-    for letter, weight in itertools.product(LETTERS, steps):
+    set_axes = _open_font(letter_set, font)
+    steps = range(letter_set.n_steps)
+    for letter, weight in itertools.product(letter_set.letters, steps):
         block = [
-            _placed(_draw_letter(set_axes(size, (weight, width, slant)), letter))
-            for width, slant, size in itertools.product(steps, steps, SIZES_PX)
+            _placed(_draw_letter(set_axes(size, (weight, width, slant)), letter), letter_set.places_px)
+            for width, slant, size in itertools.product(steps, steps, letter_set.sizes_px)
         ]
         yield np.concatenate(block)
 
 
-def _open_font(path: Path) -> Callable[[int, tuple[int, int, int]], ImageFont.FreeTypeFont]:
+def _open_font(letter_set: LetterSet, path: Path) -> Callable[[int, tuple[int, int, int]], ImageFont.FreeTypeFont]:
     """Returns a function of a size in pixels and a value for each of `AXES` that returns the font set to them."""
     try:
-        fonts = {size: ImageFont.truetype(str(path), size * SUPERSAMPLING) for size in SIZES_PX}
-        axes: list[dict[str, Any]] = [dict(axis) for axis in fonts[SIZES_PX[0]].get_variation_axes()]
+        fonts = {size: ImageFont.truetype(str(path), size * SUPERSAMPLING) for size in letter_set.sizes_px}
+        axes: list[dict[str, Any]] = [dict(axis) for axis in fonts[letter_set.sizes_px[0]].get_variation_axes()]
     except (OSError, NotImplementedError) as error:
-        raise UserError(f"--dataset glyphs: cannot read a variable font from {path}: {one_line(error)}") from error
+        raise UserError(
+            f"--dataset {letter_set.name}: cannot read a variable font from {path}: {one_line(error)}"
+        ) from error
     names = [axis["name"].decode() for axis in axes]
     if missing := set(AXES) - set(names):
         raise UserError(
-            f"--dataset glyphs: expected a font with the axes {', '.join(AXES)}, got {path} without "
+            f"--dataset {letter_set.name}: expected a font with the axes {', '.join(AXES)}, got {path} without "
             f"{', '.join(sorted(missing))}"
         )
 
@@ -106,7 +156,7 @@ def _open_font(path: Path) -> Callable[[int, tuple[int, int, int]], ImageFont.Fr
             axis = axes[names.index(name)]
             # From upright to slanted: the axis counts degrees to the left.
             low, high = (axis["maximum"], axis["minimum"]) if name == "Slant" else (axis["minimum"], axis["maximum"])
-            setting[names.index(name)] = low + (high - low) * value / (N_VALUES - 1)
+            setting[names.index(name)] = low + (high - low) * value / (letter_set.n_steps - 1)
         fonts[size].set_variation_by_axes(setting)
         return fonts[size]
 
@@ -123,9 +173,9 @@ def _draw_letter(font: ImageFont.FreeTypeFont, letter: str) -> UInt8[np.ndarray,
     return np.asarray(canvas.reduce(SUPERSAMPLING))
 
 
-def _placed(image: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "places h w"]:
+def _placed(image: UInt8[np.ndarray, "h w"], places_px: tuple[int, ...]) -> UInt8[np.ndarray, "places h w"]:
     """Returns an image moved to every place, y the fastest."""
-    margin = max(PLACES_PX)
+    margin = max(places_px)
     padded = np.pad(image, margin)
-    starts = [(margin - y, margin - x) for x in PLACES_PX for y in PLACES_PX]
+    starts = [(margin - y, margin - x) for x in places_px for y in places_px]
     return np.stack([padded[top : top + SIDE_PX, left : left + SIDE_PX] for top, left in starts])
