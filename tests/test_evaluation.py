@@ -7,14 +7,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 from torch import nn
 
 from infogan.evaluation import feature_distances
+from infogan.evaluation.classifier import load_digit_classifier
 from infogan.evaluation.clustering import cluster
 from infogan.evaluation.factors import partial_correlations
 from infogan.evaluation.feature_distances import frechet_distance, precision_recall_density_coverage
 from infogan.evaluation.information import bootstrap_interval
 from infogan.evaluation.quality import digit_histogram
+from infogan.evaluation.reference import classify
 
 
 class TestCluster:
@@ -359,6 +362,20 @@ def brute_force_scores(real, fake, k):
     return in_real.any(0).mean(), in_fake.any(0).mean(), in_real.sum(0).mean() / k, in_real.any(1).mean()
 
 
+def direct_scores(real, fake, k):
+    """Return the reference of brute_force_scores for many points: SciPy's distances, each from its differences."""
+    own_real, own_fake, between = cdist(real, real), cdist(fake, fake), cdist(real, fake)
+    in_real = between <= np.sort(own_real)[:, k, None]
+    in_fake = between <= np.sort(own_fake)[:, k]
+    return in_real.any(0).mean(), in_fake.any(1).mean(), in_real.sum(0).mean() / k, in_real.any(1).mean()
+
+
+@pytest.fixture(scope="module")
+def features(digits):
+    """The digit classifier's features of 400 real digits: 64 of each, from float32."""
+    return classify(load_digit_classifier(), digits.images[:400])[0].astype(float)
+
+
 class TestManifoldScores:
     def scores(self, real, fake, k=5):
         result = precision_recall_density_coverage(real, fake, k)
@@ -401,6 +418,37 @@ class TestManifoldScores:
         rng = np.random.default_rng(0)
         real, fake = rng.normal(size=(40, 2)), rng.normal(size=(30, 2)) + 0.5
         assert self.scores(real, fake, 3) == pytest.approx(brute_force_scores(real, fake, 3))
+
+    def test_real_features_have_the_neighbours_of_the_definition(self, features):
+        assert self.scores(features[:200], features[200:]) == pytest.approx(
+            direct_scores(features[:200], features[200:], 5)
+        )
+
+    def test_duplicates_and_points_on_the_edge_of_a_ball_are_inside(self, features):
+        # Of half of the images there is a copy, of some seven: balls of radius 0 and edges on which images lie.
+        real = np.concatenate([features[:200], features[:100], np.repeat(features[:10], 6, axis=0)])
+        fake = np.concatenate([features[150:350], features[5:15]])
+        assert self.scores(real, fake) == pytest.approx(direct_scores(real, fake, 5))
+        assert self.scores(real, real) == pytest.approx(direct_scores(real, real, 5))
+
+    def test_distances_that_rounding_would_lose_are_kept(self, features):
+        # |a|² is 5 × 10^15 times the squared distances: in |a|² + |b|² − 2ab nothing is left of it.
+        real, fake = features[:200] + 1e8, features[200:] + 1e8
+        squares = np.square(real).sum(1)
+        lost = squares[:, None] + squares - 2 * real @ real.T
+        assert np.abs(lost - cdist(real, real, "sqeuclidean")).max() > np.median(cdist(real, real, "sqeuclidean"))
+        assert self.scores(real, fake) == pytest.approx(direct_scores(real, fake, 5))
+        real[:100] -= 2e8  # and in two groups far from each other
+        assert self.scores(real, fake) == pytest.approx(direct_scores(real, fake, 5))
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        seed=st.integers(0, 10**6), k=st.integers(1, 6), n=st.integers(7, 60), offset=st.sampled_from([0.0, 1e3, 1e8])
+    )
+    def test_on_a_grid_where_most_distances_are_equal(self, seed, k, n, offset):
+        rng = np.random.default_rng(seed)
+        real, fake = (offset + rng.integers(0, 4, (m, 3)) for m in (n, 40))
+        assert self.scores(real, fake, k) == pytest.approx(direct_scores(real, fake, k))
 
     def test_chunks_do_not_show(self, monkeypatch):
         rng = np.random.default_rng(0)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy  # its parts load when they are used: that takes a second
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 _CHUNK_BYTES = 128 * 2**20
 
@@ -75,7 +76,7 @@ def precision_recall_density_coverage(
 
     Balls are closed: an image at exactly the k-th neighbour's distance counts as inside, so that a radius of
     0 (k duplicates) still holds the image itself. An image is not its own neighbour. 10,000 against 10,000 of
-    64 float32 features take about 10 seconds on two cores, and 0.5 GiB.
+    64 features take about 5 seconds on one core, and 0.3 GiB.
 
     Args:
         real: One row per real image, more than k.
@@ -88,19 +89,17 @@ def precision_recall_density_coverage(
     for name, features in (("real", real), ("fake", fake)):
         assert len(features) > k, f"{name} must have more than k = {k} rows, got {len(features)}"
     _check_comparable(real, fake)
-    dtype = np.result_type(real, fake, np.float32)
-    x, y = torch.from_numpy(real.astype(dtype)), torch.from_numpy(fake.astype(dtype))
+    x, y = torch.from_numpy(real.astype(np.float64)), torch.from_numpy(fake.astype(np.float64))
     radius_x, radius_y = _neighbour_distances(x, k), _neighbour_distances(y, k)
 
     balls_holding_y = torch.zeros(len(y), dtype=torch.long)
     x_recalled = torch.zeros(len(x), dtype=torch.bool)
     x_covered = torch.zeros(len(x), dtype=torch.bool)
     for rows in torch.arange(len(x)).split(_chunk_rows(len(y))):
-        distance = _distances(x[rows], y)  # (rows, m)
-        in_ball_of_x = distance <= radius_x[rows, None]
+        in_ball_of_x, in_ball_of_y = _in_balls(x[rows], radius_x[rows], y, radius_y)  # (rows, m)
         balls_holding_y += in_ball_of_x.sum(0)
         x_covered[rows] = in_ball_of_x.any(1)
-        x_recalled[rows] = (distance <= radius_y).any(1)
+        x_recalled[rows] = in_ball_of_y.any(1)
     return ManifoldScores(
         precision=(balls_holding_y > 0).double().mean().item(),
         recall=x_recalled.double().mean().item(),
@@ -114,13 +113,22 @@ def _check_comparable(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m e"]) 
     assert np.isfinite(a).all() and np.isfinite(b).all(), "features must be finite"
 
 
-def _distances(a: Float[torch.Tensor, "n d"], b: Float[torch.Tensor, "m d"]) -> Float[torch.Tensor, "n m"]:
-    """Returns Euclidean distances, each from its own differences.
-
-    |a|² + |b|² − 2ab would be faster, but leaves equal rows a distance above 0 and makes a distance depend on
-    the chunk it was computed in; a ball's edge must not.
-    """
+def _distances(a: Float[Tensor, "*batch n d"], b: Float[Tensor, "*batch m d"]) -> Float[Tensor, "*batch n m"]:
+    """Returns Euclidean distances, each from its own differences: of equal rows 0, and the same in any chunk."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> tuple[Float[Tensor, "n m"], float]:
+    """Returns |a|² + |b|² − 2ab, a quarter of the time of `_distances`, and a bound on its rounding error.
+
+    The error is of the size of |a|² and |b|², so that it can decide which of two nearly equal distances is the
+    larger. What it could decide is computed again, from differences: `_distances`.
+    """
+    squares_a, squares_b = a.square().sum(1, keepdim=True), b.square().sum(1)
+    # Each of the three sums over d has an error of at most d ε/2 of its absolute terms; twice that is beyond doubt,
+    # and covers the rounding of `_distances` too.
+    error = 2 * (a.shape[1] + 4) * torch.finfo(a.dtype).eps * (squares_a.max() + squares_b.max()).item()
+    return (squares_a + squares_b).addmm_(a, b.T, alpha=-2), error
 
 
 def _chunk_rows(n_columns: int) -> int:
@@ -128,10 +136,29 @@ def _chunk_rows(n_columns: int) -> int:
     return max(1, _CHUNK_BYTES // (8 * n_columns))
 
 
-def _neighbour_distances(x: Float[torch.Tensor, "n d"], k: int) -> Float[torch.Tensor, " n"]:
+def _neighbour_distances(x: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
     """Returns the distance of each row to its k-th nearest other row."""
-    radii = []
+    radii = torch.empty(len(x), dtype=x.dtype)
     for rows in torch.arange(len(x)).split(_chunk_rows(len(x))):
-        # The row itself is among the k + 1 nearest, at 0.
-        radii.append(_distances(x[rows], x).topk(k + 1, dim=1, largest=False).values[:, -1])
-    return torch.cat(radii)
+        squared, error = _squared_distances(x[rows], x)
+        # The row itself is among the k + 1 nearest, at 0; one more shows whether they are surely the nearest.
+        squared, nearest = squared.topk(min(k + 2, len(x)), dim=1, largest=False)
+        radii[rows] = _distances(x[rows, None], x[nearest[:, : k + 1]]).amax((1, 2))
+        doubtful = rows[(squared[:, k + 1 :] - squared[:, k : k + 1] <= 2 * error).any(1)]
+        radii[doubtful] = _distances(x[doubtful], x).topk(k + 1, dim=1, largest=False).values[:, -1]
+    return radii
+
+
+def _in_balls(
+    a: Float[Tensor, "n d"], radius_a: Float[Tensor, " n"], b: Float[Tensor, "m d"], radius_b: Float[Tensor, " m"]
+) -> tuple[Bool[Tensor, "n m"], Bool[Tensor, "n m"]]:
+    """Returns which rows of `b` lie in the balls of which of `a`, and the other way round; a ball has its surface."""
+    squared, error = _squared_distances(a, b)
+
+    def within(radius: Tensor) -> Tensor:
+        surely = squared <= radius.square() - error
+        doubtful = (surely != (squared <= radius.square() + error)).any(1)
+        surely[doubtful] = _distances(a[doubtful], b) <= radius.expand_as(squared)[doubtful]
+        return surely
+
+    return within(radius_a[:, None]), within(radius_b[None])
