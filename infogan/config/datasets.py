@@ -22,6 +22,7 @@ DATASETS: dict[str, str | Callable[[Any], Any]] = {
     "celeba": "infogan.data.named_pictures:load_celeba",
     "faces": "infogan.data.named_pictures:load_faces",
     "chairs": "infogan.data.named_pictures:load_chairs",
+    "stacked-mnist": "infogan.data.stacked_mnist:load_stacked_mnist",
     "dsprites": "infogan.data.dsprites:load_dsprites",
     "glyphs": "infogan.data.glyphs:load_glyphs",
     "capitals": "infogan.data.glyphs:load_capitals",

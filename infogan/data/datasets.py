@@ -37,7 +37,8 @@ class ImageDataset:
         test_labels: Of the test images; for scoring. Images of one's own may have none.
         class_names: A name for each class that a label may have, in order; none if they have no names.
         measurable: What can be measured on it, which metrics may need: `digits` if the frozen digit classifier and
-            the attributes of digits make sense on it, `unseen digits` if the classifier has not seen the test images.
+            the attributes of digits make sense on it, `unseen digits` if the classifier has not seen the test images;
+            `stacked digits` if it reads a digit in each channel.
         notes: Of images of one's own, in words, what was found and what was made of it.
         factors: What the test images were drawn from, where that is known; for scoring.
     """

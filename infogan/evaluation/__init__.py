@@ -25,6 +25,7 @@ from infogan.evaluation import (  # isort: skip
     image_factors,  # noqa: F401
     quality,  # noqa: F401
     random_features,  # noqa: F401
+    mode_coverage,  # noqa: F401
     known_factors,  # noqa: F401
     inception,  # noqa: F401
 )

@@ -31,6 +31,7 @@ from infogan.evaluation.subject import (
     INCEPTION,
     NO_DIGITS,
     RANDOM_FEATURES,
+    STACKED_DIGITS,
     Subject,
     count_classes,
 )
@@ -153,7 +154,7 @@ def evaluate(
 def _skipped(subject: Subject) -> list[str]:
     """Returns a line for each thing that metrics need and the data set has not."""
     # What the codes or the call leave out is no surprise, nor that photographs come without factors.
-    expected = {CATEGORICAL, CONTINUOUS, INCEPTION, FACTORS, NO_DIGITS, RANDOM_FEATURES}
+    expected = {CATEGORICAL, CONTINUOUS, INCEPTION, FACTORS, STACKED_DIGITS, NO_DIGITS, RANDOM_FEATURES}
     unmet = registry.unmet_needs(subject.available | expected)
     return [f"{', '.join(titles)}: need {need}, not {subject.dataset.name}" for need, titles in unmet.items()]
 
@@ -182,6 +183,7 @@ def evaluate_nets(
     - `factors`: what each continuous code controls; see `factors` and `sweeps`. Of digits alone.
     - `quality`: of the samples, by the digit classifier; see `quality`. Of digits alone.
     - `random_features`: quality of the samples, if its reference is given; see `random_features`.
+    - `mode_coverage`: of the samples; see `mode_coverage`. Of stacked MNIST alone.
     - `disentanglement`: of the codes of the test images; see `known_factors`. Of images with known factors alone.
     - `inception`: Inception FID and KID of the samples, if its reference is given; see `inception`.
     - `metrics`: those that were registered from elsewhere.

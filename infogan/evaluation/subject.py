@@ -32,6 +32,7 @@ N_SWEEP_ROWS = 200  # of categories and noises, for each continuous code
 CATEGORICAL, CONTINUOUS, LABELS, DIGITS, INCEPTION = "categorical", "continuous", "labels", "digits", "inception"
 FACTORS = "known factors"
 RANDOM_FEATURES = "random features"
+STACKED_DIGITS = "stacked digits"
 NO_DIGITS = "images other than digits"
 N_NOISE_PAIRS = 500
 
