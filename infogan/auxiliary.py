@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from infogan.config.spec import Categorical, LatentSpec
-from infogan.latents import quantile, sample_codes, sample_noise, sample_prior, traversal_values, with_code
+from infogan.latents import quantile, sample_codes, sample_noise, sample_prior, traversal_values, with_code, wrapped
 from infogan.system.errors import UserError
 from infogan.system.files import write_atomically
 from infogan.system.runtime import evaluating
@@ -253,7 +253,8 @@ def interpolate_latents(
 ) -> Latents:
     """Returns the latents on the way from `start` (t = 0) to `end` (t = 1), one row for each pair.
 
-    The noise follows a line, or the arc of `slerp`; continuous codes follow a line. The prior has nothing between two
+    The noise follows a line, or the arc of `slerp`; continuous codes follow a line, and one that wraps the shorter way
+    round. The prior has nothing between two
     categories: each is held at the start's value, or switches to the end's midway, or leaves the prior and goes
     linearly from one one-hot vector to the other.
 
@@ -270,6 +271,8 @@ def interpolate_latents(
     t_each = t.repeat(len(z0))[:, None]
     z0, c0, z1, c1 = (x.repeat_interleave(len(t), dim=0) for x in (z0, c0, z1, c1))
     z, c = mix(z0, z1, t_each), _lerp(c0, c1, t_each)
+    for columns in (spec.c_slices[i] for i in spec.circular):
+        c[:, columns] = wrapped(c0[:, columns] + t_each * wrapped(c1[:, columns] - c0[:, columns]))
     if category_path != "blend":
         switched = (t_each >= 0.5) & (category_path == "switch")
         for i in spec.categorical:

@@ -18,6 +18,7 @@ Axes: n batch, ch h w image, z noise, q columns of Q's output. Images are NCHW i
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -91,6 +92,28 @@ def downsampling(channels: int, widths: Sequence[int]) -> list[nn.Module]:
     return layers
 
 
+class AngleEmbedding(nn.Module):
+    """Replaces angles, in half turns, by their cosines, and appends their sines behind all columns.
+
+    Args:
+        columns: Of the angles.
+    """
+
+    def __init__(self, columns: Sequence[int]) -> None:
+        super().__init__()
+        self.columns = [*columns]
+
+    def forward(self, x: Float[Tensor, "n zc"]) -> Float[Tensor, "n embedded"]:
+        angles = math.pi * x[:, self.columns]
+        return torch.cat([x.index_copy(1, torch.tensor(self.columns, device=x.device), angles.cos()), angles.sin()], 1)
+
+
+def embed_angles(spec: LatentSpec) -> tuple[int, list[nn.Module]]:
+    """Returns how many columns G's first linear layer takes, and what is before it: nothing, unless codes wrap."""
+    columns = [spec.noise_dim + spec.c_slices[i].start for i in spec.circular]
+    return spec.noise_dim + spec.c_dim + len(columns), [AngleEmbedding(columns)] if columns else []
+
+
 class Generator(nn.Module):
     """G(z, c): an image from noise and codes."""
 
@@ -103,8 +126,10 @@ class Generator(nn.Module):
         # The doublings make the next multiple; a side that is none is cropped at the end.
         self.seed_height, self.seed_width = (-(-side >> len(widths)) for side in (self.height, self.width_px))
         seed = self.seed_height * self.seed_width * widths[-1]
+        n_inputs, embedding = embed_angles(spec)
         self.project = nn.Sequential(
-            nn.Linear(spec.noise_dim + spec.c_dim, 16 * widths[0], bias=False),
+            *embedding,
+            nn.Linear(n_inputs, 16 * widths[0], bias=False),
             nn.BatchNorm1d(16 * widths[0]),
             nn.ReLU(inplace=True),
             nn.Linear(16 * widths[0], seed, bias=False),

@@ -31,6 +31,7 @@ from infogan.models import (
     ImageShape,
     MakeHead,
     Trunk,
+    embed_angles,
     initialise,
 )
 from infogan.system.errors import UserError
@@ -105,7 +106,7 @@ class PaperGenerator(Generator):
         channels, self.height, self.width_px = image_shape
         widths = [multiple * width for multiple in layout.g_widths]
         self.seed_height = self.seed_width = layout.side >> len(widths)
-        n_inputs, layers = spec.noise_dim + spec.c_dim, []
+        n_inputs, layers = embed_angles(spec)
         for n_units in [16 * width] * layout.has_wide_layer + [self.seed_height * self.seed_width * widths[-1]]:
             layers += [nn.Linear(n_inputs, n_units, bias=False), nn.BatchNorm1d(n_units), nn.ReLU(inplace=True)]
             n_inputs = n_units

@@ -8,6 +8,7 @@ import torch
 from infogan.data.augment import (
     AffineRange,
     Augmentation,
+    about_content,
     change_contrast,
     random_affines,
     random_contrasts,
@@ -110,11 +111,12 @@ def test_unnamed_augmentation_draws_the_maps_alone_and_leaves_later_numbers_as_t
 
 def test_views_carry_the_parameters_of_the_names_in_their_order(x):
     names = ("thickness", "slant", "shift-y")
-    augmentation = Augmentation.reaching(NOTHING, 0.0, names, background=-1.0)
+    augmentation = Augmentation(NOTHING, 0.0, names, background=-1.0).reaching()
     assert augmentation.affine == AffineRange(rotation_degrees=0, scale=0, shear=0.15, translation=0.07)
     affines, contrasts, applied = augmentation.draw(len(x), torch.Generator().manual_seed(1))
     views = augmentation.views(x, affines, contrasts, applied)
     assert applied.shape == (len(x), 1) and torch.equal(views.parameters[:, 0], applied[:, 0])
     for column, name in ((1, "slant"), (2, "shift-y")):
         assert torch.equal(views.parameters[:, column], TABLE[name].of_map(affines))
-    assert torch.equal(views.images, TABLE["thickness"].apply(warp(x, affines), applied[:, 0], -1.0))
+    moved = warp(x, about_content(affines, x, -1.0))
+    assert torch.equal(views.images, TABLE["thickness"].apply(moved, applied[:, 0], -1.0))

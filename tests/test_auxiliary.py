@@ -199,6 +199,15 @@ def test_frames_of_a_gif_differ_only_in_the_moving_codes_and_loop_smoothly():
         assert torch.allclose(frame.c[:, 10], torch.tensor(2 * u - 1))
 
 
+def test_an_angle_goes_the_shorter_way_round():
+    spec = LatentSpec.parse("circular,uniform", noise_dim=2)
+    z = torch.zeros(1, 2)
+    start, end = (z, torch.tensor([[0.8, -0.8]])), (z, torch.tensor([[-0.6, 0.8]]))
+    c = auxiliary.interpolate_latents(spec, start, end, torch.tensor([0.0, 0.25, 0.5, 1.0])).c
+    assert c[:, 0].tolist() == pytest.approx([0.8, 0.95, -0.9, -0.6])
+    assert c[:, 1].tolist() == pytest.approx([-0.8, -0.4, 0.0, 0.8])
+
+
 @pytest.mark.parametrize("codes", ["cat10", "uniform", "uniform,gaussian"])
 def test_frames_without_a_category_for_their_rows_show_a_noise_in_each_place(codes):
     frame = auxiliary.moving_latents(spec_of(codes), {0: 0.5}, n_columns=4)

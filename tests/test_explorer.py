@@ -74,7 +74,7 @@ def channels_last(x):
 
 @pytest.mark.parametrize("image_shape", SHAPES, ids=str)
 def test_the_nets_of_a_page_agree_with_torch(image_shape, digits, visit, tmp_path):
-    nets = nets_of("cat3,uniform,cat4,gaussian", image_shape)
+    nets = nets_of("cat3,uniform,circular,cat4,gaussian", image_shape)
     x, encoder = real_images(digits, image_shape), Encoder(nets.spec, image_shape)
     with torch.no_grad():
         live(nets.generator, nets.discriminator, nets.spec, x)

@@ -1,6 +1,7 @@
 """Each extension: what its terms are, which weights they move, and how its parts of the nets work."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -31,7 +32,8 @@ def with_views(small, batch):
         config = small(codes=codes)
         x_real, z, c = batch(config, seed, n)
         named = tuple(name for _, name in config.spec.named)
-        augmentation = Augmentation(AffineRange(20, 0.1, 0.15, 0.07), 0.0, named)
+        by_any_angle = frozenset(name for i, name in config.spec.named if i in config.spec.circular)
+        augmentation = Augmentation(AffineRange(20, 0.1, 0.15, 0.07), 0.0, named, -1.0, by_any_angle).reaching()
         return x_real, z, c, augmentation.views(x_real, *augmentation.draw(n, torch.Generator().manual_seed(seed)))
 
     return make
@@ -206,7 +208,7 @@ class TestConsistency:
 
 
 class TestOverclusteredQ:
-    def head(self, codes="uniform,cat4,gaussian,cat3", q_std=None):
+    def head(self, codes="uniform,cat4,circular,cat3", q_std=None):
         torch.manual_seed(0)
         spec = LatentSpec.parse(codes, q_std=q_std)
         net = Discriminator(
@@ -407,8 +409,30 @@ class TestEquivariance:
         assert found[0, 1].abs() < 0.3 and found[1, 0].abs() < 0.3
 
     def test_it_is_half_the_squared_error_of_how_codes_move(self):
-        means, shifts = torch.randn(8, 2), torch.randn(8, 2)
-        assert equivariance_loss(means, means + shifts, shifts).item() == pytest.approx(0, abs=1e-12)
-        assert equivariance_loss(means, means, torch.tensor([[0.3, 0.4]]).expand(8, 2)).item() == pytest.approx(0.125)
+        means, shifts, plain = torch.randn(8, 2), torch.randn(8, 2), torch.tensor([False, False])
+        assert equivariance_loss(means, means + shifts, shifts, plain).item() == pytest.approx(0, abs=1e-12)
+        apart = torch.tensor([[0.3, 0.4]]).expand(8, 2)
+        assert equivariance_loss(means, means, apart, plain).item() == pytest.approx(0.125)
         # It only sees the difference: what codes are of the images themselves is left to the bound.
-        assert equivariance_loss(means + 5, means + 5 + shifts, shifts).item() == pytest.approx(0, abs=1e-10)
+        assert equivariance_loss(means + 5, means + 5 + shifts, shifts, plain).item() == pytest.approx(0, abs=1e-10)
+
+    def test_of_an_angle_it_is_half_the_squared_chord(self):
+        means, wraps = torch.rand(8, 1) * 2 - 1, torch.tensor([True])
+        off_by = {0.0: 0.0, 0.5: 1.0, 1.0: 2.0, 2.0: 0.0, -1.5: 1.0}  # half turns
+        for half_turns, expected in off_by.items():
+            loss = equivariance_loss(means, means + half_turns, torch.zeros(8, 1), wraps)
+            assert loss.item() == pytest.approx(expected, abs=1e-5)
+
+    def test_an_angle_learns_to_turn_with_the_image(self, build, with_views):
+        codes = "cat10,circular:rotation"
+        step = build(codes=codes, lambda_equivariance=3.0, lr_d=2e-3, lambda_cont=0.0)
+        for seed in range(150):
+            x_real, z, c, views = with_views(seed % 56, n=64, codes=codes)
+            step.update_discriminator(x_real, step.generator(z, c).detach(), c, views)
+        x_real, _, _, views = with_views(6, n=600, codes=codes)  # other images
+        step.discriminator.eval()
+        with torch.no_grad():
+            angles = [math.pi * posterior_means(step.spec, step.discriminator(x)[1]) for x in (x_real, views.images)]
+        # 0 at chance, 1 if all turn by as much as their views, which turn by any angle.
+        assert views.parameters.abs().max() > 3
+        assert torch.cos(angles[1] - angles[0] - views.parameters).mean() > 0.5

@@ -99,7 +99,7 @@ def test_nets_without_batch_norm_compute_the_same(digits, make, image_shape):
 
 
 @pytest.mark.parametrize("q_std", [1.0, None])
-@pytest.mark.parametrize("codes", ["uniform,cat3,gaussian,cat5", "cat10", "cat2,cat5", "uniform,uniform"])
+@pytest.mark.parametrize("codes", ["uniform,cat3,circular,gaussian,cat5", "cat10", "cat2,cat5", "uniform,uniform"])
 @torch.no_grad()
 def test_plain_layers_answer_in_the_order_of_the_codes(digits, codes, q_std):
     torch.manual_seed(0)

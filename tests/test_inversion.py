@@ -102,6 +102,11 @@ def test_continuous_codes_stay_within_the_prior_s_range():
     assert c[0].tolist() == pytest.approx([2.3263, 0, 1, 0, -1], abs=1e-4)
 
 
+def test_an_angle_is_read_as_the_mean_direction():
+    c = codes_read(LatentSpec.parse("circular,cat2", q_std=1.0), torch.tensor([[0.0, -3.0, 0.1, 0.9]]))
+    assert c[0].tolist() == pytest.approx([-0.5, 0, 1])
+
+
 def test_psnr_by_hand():
     x = torch.zeros(1, 1, 2, 2)
     assert psnr_db(x, x + 0.2).item() == pytest.approx(20)  # a tenth of the range

@@ -6,13 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infogan import LatentSpec, UserError, posterior_categories, posterior_means, sample_prior, with_code
-from infogan.config.spec import Categorical, Gaussian, Uniform
-from infogan.latents import MAX_ABS_LOG_STD, log_q, quantile, traversal_values
+from infogan.config.spec import Categorical, Circular, Gaussian, Uniform
+from infogan.latents import MAX_ABS_LOG_STD, log_q, quantile, traversal_values, wrapped
 
 codes = st.one_of(
     st.integers(2, 7).map(Categorical),
     st.just(Uniform()),
     st.just(Gaussian()),
+    st.just(Circular()),
 )
 specs = st.builds(
     LatentSpec,
@@ -66,6 +67,31 @@ def test_log_q_agrees_with_torch_distributions():
         std = (MAX_ABS_LOG_STD * (q_params[:, start + 1] / MAX_ABS_LOG_STD).tanh()).exp()
         normal = torch.distributions.Normal(q_params[:, start], std)
         assert torch.allclose(scores[:, column], normal.log_prob(c[:, 4 + column]), atol=1e-5)
+
+
+@pytest.mark.parametrize("q_std", [0.5, None])
+def test_the_density_of_an_angle_is_that_of_von_mises(q_std):
+    spec = LatentSpec.parse("cat2,circular", q_std=q_std)
+    _, c = sample_prior(spec, 32, rng())
+    q_params = torch.randn(32, spec.q_dim, generator=rng(1))
+    if q_std is None:
+        std = (MAX_ABS_LOG_STD * (q_params[:, 4] / MAX_ABS_LOG_STD).tanh()).exp()
+    else:
+        std = torch.full((32,), q_std)
+    direction = torch.atan2(q_params[:, 3], q_params[:, 2])
+    von_mises = torch.distributions.VonMises(direction, std**-2)
+    # Of half turns: a density is larger by a factor of pi than of radians.
+    expected = von_mises.log_prob(math.pi * c[:, 2]) + math.log(math.pi)
+    assert torch.allclose(log_q(spec, q_params, c)[:, 1], expected, atol=1e-4)
+    assert torch.allclose(posterior_means(spec, q_params)[:, 0], direction / math.pi, atol=1e-6)
+
+
+def test_the_ends_of_an_angle_are_one():
+    spec = LatentSpec.parse("circular", q_std=1.0)
+    q_params = torch.randn(16, spec.q_dim, generator=rng(1))
+    scores = [log_q(spec, q_params, torch.full((16, 1), end)) for end in (-1.0, 1.0)]
+    assert torch.allclose(*scores, atol=1e-5)
+    assert wrapped(torch.tensor([-1.5, -1.0, 0.25, 1.0, 3.1])).tolist() == pytest.approx([0.5, -1, 0.25, -1, -0.9])
 
 
 def test_fixed_deviation_is_scored_with_that_deviation():

@@ -70,13 +70,15 @@ def test_uniform_code_at_chance_is_scored_under_its_own_prior(q_std):
 
 
 @pytest.mark.parametrize("q_std", [1.0, 0.6])
-@pytest.mark.parametrize("code", ["uniform", "gaussian"])
+@pytest.mark.parametrize("code", ["uniform", "gaussian", "circular"])
 def test_a_fixed_deviation_bounds_the_bound(code, q_std):
     spec = LatentSpec.parse(code, q_std=q_std)
     c = draw(spec)
     ((at_chance, most),) = spec.mi_ranges_nats
-    assert mutual_information_lower_bound(spec, c, torch.zeros_like(c)).item() == pytest.approx(at_chance, abs=0.02)
-    assert mutual_information_lower_bound(spec, c, c).item() == pytest.approx(most, abs=1e-5)
+    known = torch.cat([torch.cos(math.pi * c), torch.sin(math.pi * c)], dim=1) if code == "circular" else c
+    no_news = torch.tensor([[1.0, 0.0]]).expand_as(known) if code == "circular" else torch.zeros_like(c)
+    assert mutual_information_lower_bound(spec, c, no_news).item() == pytest.approx(at_chance, abs=0.02)
+    assert mutual_information_lower_bound(spec, c, known).item() == pytest.approx(most, abs=1e-5)
 
 
 def test_gaussian_code_is_0_nats_at_chance():

@@ -36,6 +36,9 @@ def test_entropy_of_a_standard_normal():
         ("gaussian", 1.0, 0.0, 0.5),
         ("gaussian", 0.5, math.log(2) + 0.5 - 2, math.log(2) + 0.5),
         ("gaussian", None, 0.0, math.inf),
+        ("circular", 1.0, -math.log(1.2660659), 1 - math.log(1.2660659)),  # I_0(1)
+        ("circular", 0.001, -1e6 + 7.8267, 7.8267),  # ln(sqrt(2 pi) / 0.001), that of a narrow Gaussian
+        ("circular", None, 0.0, math.inf),
     ],
 )
 def test_what_the_bound_is_at_chance_and_at_most(code, q_std, at_chance, most):
@@ -43,17 +46,18 @@ def test_what_the_bound_is_at_chance_and_at_most(code, q_std, at_chance, most):
 
 
 def test_a_spec_reads_what_it_writes():
-    text = "cat3,gaussian,slant,cat12,uniform,gaussian:shift-x"
+    text = "cat3,gaussian,slant,cat12,uniform,gaussian:shift-x,circular,circular:hue"
     assert str(LatentSpec.parse(text)) == text
+    assert LatentSpec.parse(text).circular == (6, 7)
     assert LatentSpec.parse("uniform:slant") == LatentSpec.parse("slant") == LatentSpec((Uniform("slant"),))
 
 
 def test_a_named_code_has_its_prior_s_entropy_and_its_name_in_titles():
-    spec = LatentSpec.parse("cat10,uniform,slant,gaussian:width", noise_dim=5)
-    assert spec.named == ((2, "slant"), (3, "width"))
-    assert spec.names == ("c1", "c2", "c3", "c4")
-    assert spec.titles == ("c1", "c2", "c3 (slant)", "c4 (width)")
-    free = LatentSpec.parse("cat10,uniform,uniform,gaussian", noise_dim=5)
+    spec = LatentSpec.parse("cat10,uniform,slant,gaussian:width,circular:rotation", noise_dim=5)
+    assert spec.named == ((2, "slant"), (3, "width"), (4, "rotation"))
+    assert spec.names == ("c1", "c2", "c3", "c4", "c5")
+    assert spec.titles == ("c1", "c2", "c3 (slant)", "c4 (width)", "c5 (rotation)")
+    free = LatentSpec.parse("cat10,uniform,uniform,gaussian,circular", noise_dim=5)
     assert spec.freed() == free and free.freed() == free
     assert (spec.entropies_nats, spec.mi_ranges_nats) == (free.entropies_nats, free.mi_ranges_nats)
 

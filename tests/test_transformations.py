@@ -175,3 +175,26 @@ def test_what_images_do_not_have_is_one_line(digits):
 def test_colours_are_told_in_photographs(photographs):
     hue, saturation = told("hue,saturation", photographs)
     assert hue.slope > 0 and saturation.slope > 0
+
+
+@pytest.mark.parametrize("codes", ["circular:rotation,cat10", "cat2,circular:hue"])
+def test_an_angle_turns_with_views_that_go_all_the_way_round(codes, digits, photographs):
+    images = photographs if "hue" in codes else digits.images
+    (instruction,) = told(codes, images)
+    assert (instruction.slope, instruction.reach) == (1 / math.pi, math.pi)
+    augmentation = augmentation_of(TrainConfig(codes=codes), images)
+    x = to_unit_range(images[:100])
+    turns = augmentation.views(x, *augmentation.draw(100, torch.Generator().manual_seed(0))).parameters
+    assert turns.min() < -2.9 and turns.max() > 2.9
+
+
+def test_where_a_shift_is_named_nothing_else_moves_the_content(x):
+    rows = F.pad(x, (0, 28, 28, 0), value=-1.0)  # digits in a corner
+    config = TrainConfig(codes="shift-x,shift-y", augment_rotation=90, augment_scale=0.2)
+    augmentation = augmentation_of(config, (rows * 127.5 + 127.5).round().byte())
+    views = augmentation.views(rows, *augmentation.draw(len(rows), torch.Generator().manual_seed(0)))
+    for column, name in enumerate(("shift-x", "shift-y")):
+        statistic = TABLE[name].statistic
+        moved = statistic(views.images, -1.0) - statistic(rows, -1.0)
+        assert (moved - views.parameters[:, column]).abs().median() < 0.01
+        assert views.parameters[:, column].std() > 0.03

@@ -20,6 +20,7 @@ TRANSFORMATIONS = (
     *("slant", "rotation", "width", "height", "scale", "shift-x", "shift-y", "thickness"),
     *("brightness", "contrast", "hue", "saturation"),
 )
+WRAPPING = frozenset({"rotation", "hue"})  # a whole turn of them changes nothing
 OF_COLOURS = frozenset({"hue", "saturation"})  # grey images have none
 OF_INTENSITIES = frozenset({"brightness", "contrast"})
 
@@ -85,11 +86,31 @@ class Gaussian:
         return f"{self.prior}:{self.transformation}" if self.transformation else self.prior
 
 
-Code = Categorical | Uniform | Gaussian
+@dataclass(frozen=True)
+class Circular:
+    """A continuous code that wraps: an angle in half turns, uniform on (-1, 1), whose ends are one and the same.
+
+    G is given its cosine and sine, and Q models it by a von Mises density. It is free, or named for rotation or hue,
+    by any angle.
+    """
+
+    transformation: str | None = None
+
+    prior = "circular"
+    dim = 1
+    variance = 1.0 / 3.0
+    entropy_nats = math.log(2.0)
+
+    def __str__(self) -> str:
+        return f"{self.prior}:{self.transformation}" if self.transformation else self.prior
+
+
+Continuous = Uniform | Gaussian | Circular
+Code = Categorical | Continuous
 
 CODE_FORMS = (
-    "catK (K categories, K >= 2), uniform, gaussian, or uniform:NAME or gaussian:NAME, or NAME alone for uniform:NAME, "
-    f"with one of {', '.join(TRANSFORMATIONS)}"
+    "catK (K categories, K >= 2), uniform, gaussian, circular, or uniform:NAME or gaussian:NAME, or NAME alone for "
+    f"uniform:NAME, with one of {', '.join(TRANSFORMATIONS)}, or circular:NAME with {' or '.join(sorted(WRAPPING))}"
 )
 
 
@@ -104,12 +125,15 @@ def parse_code(text: str) -> Code:
     prior, colon, name = text.partition(":")
     if text in TRANSFORMATIONS:
         prior, name = "uniform", text
-    if prior in _PRIORS and (name in TRANSFORMATIONS or not (colon or name)):
+    names = WRAPPING if prior == Circular.prior else TRANSFORMATIONS
+    if prior in _PRIORS and (name in names or not (colon or name)):
         return _PRIORS[prior](name or None)
     raise UserError(f"codes: expected a comma-separated list of {CODE_FORMS}, got {shown(text)}")
 
 
-_PRIORS: dict[str, type[Uniform] | type[Gaussian]] = {kind.prior: kind for kind in (Uniform, Gaussian)}
+_PRIORS: dict[str, type[Uniform] | type[Gaussian] | type[Circular]] = {
+    kind.prior: kind for kind in (Uniform, Gaussian, Circular)
+}
 
 
 @dataclass(frozen=True)
@@ -177,9 +201,16 @@ class LatentSpec:
 
     @property
     def q_slices(self) -> tuple[slice, ...]:
-        """The columns of Q's output for each code: K logits, or a mean and, if learned, a log-deviation."""
-        per_continuous = 2 if self.q_std is None else 1
-        return _consecutive(code.dim if isinstance(code, Categorical) else per_continuous for code in self.codes)
+        """The columns of Q's output for each code: K logits, or a mean and, if learned, a log-deviation.
+
+        The mean of a circular code takes two, the cosine and sine of its direction.
+        """
+        return _consecutive(self._q_dim(code) for code in self.codes)
+
+    def _q_dim(self, code: Code) -> int:
+        if isinstance(code, Categorical):
+            return code.dim
+        return (2 if isinstance(code, Circular) else 1) + (self.q_std is None)
 
     @property
     def q_dim(self) -> int:
@@ -204,6 +235,11 @@ class LatentSpec:
     def _mi_range_nats(self, code: Code) -> tuple[float, float]:
         if isinstance(code, Categorical):
             return 0.0, code.entropy_nats
+        if isinstance(code, Circular):
+            if self.q_std is None:
+                return 0.0, math.inf
+            at_its_mean, concentration = -_log_bessel_scaled(self.q_std**-2), self.q_std**-2
+            return at_its_mean - concentration, at_its_mean
         std = math.sqrt(code.variance) if self.q_std is None else self.q_std
         at_its_mean = code.entropy_nats - math.log(std) - 0.5 * math.log(2.0 * math.pi)
         return at_its_mean - 0.5 * code.variance / std**2, math.inf if self.q_std is None else at_its_mean
@@ -217,6 +253,11 @@ class LatentSpec:
     def continuous(self) -> tuple[int, ...]:
         """Positions of the continuous codes."""
         return tuple(i for i, code in enumerate(self.codes) if not isinstance(code, Categorical))
+
+    @property
+    def circular(self) -> tuple[int, ...]:
+        """Positions of the codes that wrap."""
+        return tuple(i for i, code in enumerate(self.codes) if isinstance(code, Circular))
 
     @property
     def named(self) -> tuple[tuple[int, str], ...]:
@@ -234,7 +275,7 @@ class LatentSpec:
 
     def freed(self) -> LatentSpec:
         """Returns the spec with codes that are named for nothing."""
-        codes = (type(code)() if isinstance(code, Uniform | Gaussian) else code for code in self.codes)
+        codes = (code if isinstance(code, Categorical) else type(code)() for code in self.codes)
         return replace(self, codes=tuple(codes))
 
     def index(self, name: str, argument: str = "code") -> int:
@@ -249,6 +290,12 @@ class LatentSpec:
 
     def __str__(self) -> str:
         return ",".join(str(code) for code in self.codes)
+
+
+def _log_bessel_scaled(concentration: float) -> float:
+    """Returns ln(I_0(k) e^-k), I_0 the modified Bessel function of order 0: the mean of e^(k (cos - 1)) on a circle."""
+    n = 10_000  # enough where Q_STD_RANGE ends
+    return math.log(math.fsum(math.exp(concentration * (math.cos(2 * math.pi * i / n) - 1)) for i in range(n)) / n)
 
 
 def _consecutive(widths: Iterable[int]) -> tuple[slice, ...]:

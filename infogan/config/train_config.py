@@ -138,8 +138,9 @@ class TrainConfig:
 
     codes: str = option(
         "cat10,slant,thickness",
-        "the codes c1, c2, ...: catK, uniform, gaussian; or a continuous code is named for what it is to follow in "
-        f"images: {', '.join(TRANSFORMATIONS)}, which is uniform, or gaussian:NAME",
+        "the codes c1, c2, ...: catK, uniform, gaussian, circular; or a continuous code is named for what it is to "
+        f"follow in images: {', '.join(TRANSFORMATIONS)}, which is uniform, or gaussian:NAME, or circular:rotation or "
+        "circular:hue, by any angle",
         "codes",
         first=True,
         off="cat10,uniform,uniform",

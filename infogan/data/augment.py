@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from infogan.data.transformations import TABLE
+from infogan.data.transformations import SHIFTS, TABLE, content_centres
 
 
 @dataclass(frozen=True)
@@ -58,25 +58,32 @@ class Augmentation:
         contrast: How far contrasts go; 0 for none.
         named: The transformations that codes are named for, by their names.
         background: The grey level of the images' background.
+        by_any_angle: Of the named ones, those that go all the way round.
     """
 
     affine: AffineRange
     contrast: float
     named: tuple[str, ...] = ()
     background: float = -1.0
+    by_any_angle: frozenset[str] = frozenset()
 
-    @classmethod
-    def reaching(cls, affine: AffineRange, contrast: float, named: tuple[str, ...], background: float) -> Augmentation:
-        """Returns an augmentation whose maps go at least as far as the named transformations need."""
-        for name in named:
-            least = TABLE[name].reach
+    def reaching(self) -> Augmentation:
+        """Returns the augmentation with maps that go at least as far as the named transformations need."""
+        affine = self.affine
+        for name in self.named:
+            least = TABLE[name].reach_by_any_angle if name in self.by_any_angle else TABLE[name].reach
             affine = replace(affine, **{key: max(value, getattr(affine, key)) for key, value in least.items()})
-        return cls(affine, contrast, named, background)
+        return replace(self, affine=affine)
 
     @property
     def applied(self) -> tuple[str, ...]:
         """The named transformations that are no affine maps: each has a parameter of its own."""
         return tuple(name for name in self.named if TABLE[name].apply is not None)
+
+    @property
+    def _moves_content(self) -> bool:
+        """Whether a code is told where the content goes: then nothing but the shift may move it."""
+        return not {*SHIFTS}.isdisjoint(self.named)
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Returns what happens to n images, as `views` takes it: affine maps, contrasts, and parameters of `applied`.
@@ -91,7 +98,8 @@ class Augmentation:
         if not self.applied:
             return affines, contrasts, torch.empty((n, 0), device=device)
         u = torch.rand((n, len(self.applied)), generator=generator, device=device) * 2 - 1
-        return affines, contrasts, u * torch.tensor([TABLE[name].limit for name in self.applied], device=device)
+        limits = [math.pi if name in self.by_any_angle else TABLE[name].limit for name in self.applied]
+        return affines, contrasts, u * torch.tensor(limits, device=device)
 
     def views(
         self,
@@ -101,7 +109,7 @@ class Augmentation:
         applied: Float[Tensor, "n applied"],
     ) -> Views:
         """Returns views of images in [-1, 1], from what `draw` returned."""
-        views = warp(images, affines)
+        views = warp(images, about_content(affines, images, self.background) if self._moves_content else affines)
         if self.contrast > 0:
             views = change_contrast(views, contrasts)
         parameters = dict(zip(self.applied, applied.unbind(dim=1), strict=True))
@@ -131,6 +139,21 @@ def random_affines(n: int, range_: AffineRange, generator: torch.Generator) -> F
     row_x = torch.stack([cos * scale_x, (cos * shear - sin) * scale_y, 2 * range_.translation * shift_x], dim=1)
     row_y = torch.stack([sin * scale_x, (sin * shear + cos) * scale_y, 2 * range_.translation * shift_y], dim=1)
     return torch.stack([row_x, row_y], dim=1)
+
+
+def about_content(
+    affines: Float[Tensor, "n 2 3"], images: Float[Tensor, "n ch h w"], background: float
+) -> Float[Tensor, "n 2 3"]:
+    """Returns maps that turn and scale each image about the centre of its content, and shift it as before.
+
+    Args:
+        affines: About the image's centre.
+        images: In [-1, 1].
+        background: Their grey level where there is no content.
+    """
+    centres = 2 * content_centres(images, background) - 1
+    moved = centres - torch.einsum("nij,nj->ni", affines[:, :, :2], centres)
+    return torch.cat([affines[:, :, :2], affines[:, :, 2:] + moved[:, :, None]], dim=2)
 
 
 def warp(images: Float[Tensor, "n ch h w"], affines: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n ch h w"]:

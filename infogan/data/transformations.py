@@ -21,6 +21,7 @@ from torch import Tensor
 Images = Float[Tensor, "n ch h w"]
 PerImage = Float[Tensor, " n"]
 AffineMaps = Float[Tensor, "n 2 3"]
+SHIFTS = ("shift-x", "shift-y")
 _TINY = 1e-6  # below it there is nothing in an image that a statistic could be of
 
 
@@ -33,6 +34,7 @@ class Transformation:
         statistic: What of images it changes, from images and the grey level of their background.
         of_map: Its parameter, from the affine maps from a view's pixels to the original's.
         reach: How far views go at least, by the field of `AffineRange`.
+        reach_by_any_angle: The same for a code that wraps.
         apply: Images changed by a parameter each, from images, parameters and the grey level of the background.
         limit: The parameter that is drawn for `apply` is uniform, up to this to either side.
         period: Of the statistic, if it is an angle that wraps.
@@ -42,6 +44,7 @@ class Transformation:
     statistic: Callable[[Images, float], PerImage]
     of_map: Callable[[AffineMaps], PerImage] | None = None
     reach: Mapping[str, float] = field(default_factory=dict)
+    reach_by_any_angle: Mapping[str, float] = field(default_factory=dict)
     apply: Callable[[Images, PerImage, float], Images] | None = None
     limit: float = 0.0
     period: float = math.inf
@@ -130,6 +133,12 @@ def _centre_x(images: Images, background: float) -> PerImage:
 
 def _centre_y(images: Images, background: float) -> PerImage:
     return _moments(images, background).y
+
+
+def content_centres(images: Images, background: float) -> Float[Tensor, "n 2"]:
+    """Returns the centre of what is not background, x and y, in sides from the upper left corner."""
+    moments = _moments(images, background)
+    return torch.stack([moments.x, moments.y], dim=1)
 
 
 def _slant(images: Images, background: float) -> PerImage:
@@ -232,7 +241,14 @@ def _each(values: PerImage) -> Float[Tensor, "n 1 1 1"]:
 
 TABLE: dict[str, Transformation] = {
     "slant": Transformation("radian", _slant, _slant_of_map, {"shear": 0.15}),
-    "rotation": Transformation("radian", _orientation, _rotation_of_map, {"rotation_degrees": 20.0}, period=math.pi),
+    "rotation": Transformation(
+        "radian",
+        _orientation,
+        _rotation_of_map,
+        {"rotation_degrees": 20.0},
+        {"rotation_degrees": 180.0},
+        period=math.pi,
+    ),
     "width": Transformation("e-fold", _width, _width_of_map, {"scale": 0.1}),
     "height": Transformation("e-fold", _height, _height_of_map, {"scale": 0.1}),
     "scale": Transformation("e-fold", _scale, _scale_of_map, {"scale": 0.1}),

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float16
 from torch import Tensor, nn
 
 from infogan.export import Crop, Unflatten
-from infogan.models import FlattenChannelsLast, ImageShape
+from infogan.models import AngleEmbedding, FlattenChannelsLast, ImageShape
 from infogan.system.errors import UserError
 
 PANEL_COLUMNS = 16
@@ -65,6 +65,8 @@ class Packer:
                     layers[-1] |= {"activation": "lrelu", "slope": module.negative_slope}
                 case nn.Tanh():
                     layers[-1]["activation"] = "tanh"
+                case AngleEmbedding():
+                    layers.append({"kind": "angles", "columns": module.columns})
                 case Unflatten():
                     height, width = module.height, module.width_px
                     channels = layers[-1]["outputs"] // (height * width)

@@ -2,7 +2,7 @@
 
 `generator_layers` and `recognition_layers` return an `nn.Sequential` of these alone:
 
-    Linear  Conv2d  ConvTranspose2d  ReLU  LeakyReLU  Tanh  FlattenChannelsLast  Unflatten  Crop
+    Linear  Conv2d  ConvTranspose2d  ReLU  LeakyReLU  Tanh  FlattenChannelsLast  Unflatten  Crop  AngleEmbedding
 
 The flattened entries of an image are ordered by row, then column, then channel: (h, w, ch).
 """

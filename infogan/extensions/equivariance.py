@@ -8,9 +8,10 @@ The slope s_j is such that the code's prior covers the range of real images:
     s_j = (deviation of c_j's prior / deviation of S_j(x)) · ∂S_j / ∂t_j
 
 S_j is a statistic that the transformation changes, see `infogan.data.transformations`; both are measured on training
-images before the first step. With a fixed deviation Q errs as much on two codes as on any rotation of them, so that by
-the bound alone each may be a mixture of what people would tell apart. The supervision is t's parameters, which are
-known since t was drawn; no label is used.
+images before the first step. A code that wraps, an angle, turns as the image does, by any angle: its s_j is 1, and its
+error is half the squared chord, 1 - cos. With a fixed deviation Q errs as much on two codes as on any rotation of them,
+so that by the bound alone each may be a mixture of what people would tell apart. The supervision is t's parameters,
+which are known since t was drawn; no label is used.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from infogan.config.spec import Categorical, LatentSpec
+from infogan.config.spec import Categorical, Circular, LatentSpec
 from infogan.config.train_config import TrainConfig
 from infogan.data.augment import NO_MAP, Augmentation
 from infogan.data.batches import UpdateBatch, to_unit_range
@@ -52,6 +53,7 @@ class Equivariance(Extension):
         self.slopes = torch.tensor([told.slope for told in instructions], device=images.device)
         # Of Q's means, which are those of the continuous codes alone.
         self.columns = [self.spec.continuous.index(told.position) for told in instructions]
+        self.wraps = torch.tensor([told.position in self.spec.circular for told in instructions], device=images.device)
 
     def d_terms(self, batch: UpdateBatch) -> Terms:
         assert batch.views is not None
@@ -59,7 +61,7 @@ class Equivariance(Extension):
         with statistics_kept(q_head):  # Q's running statistics are those of generated images alone
             means = posterior_means(self.spec, q_head(torch.cat(batch.real_and_views())))
         of_images, of_views = means[:, self.columns].chunk(2)
-        loss = equivariance_loss(of_images, of_views, self.slopes * batch.views.parameters)
+        loss = equivariance_loss(of_images, of_views, self.slopes * batch.views.parameters, self.wraps)
         return {"equivariance": Term(self.config.lambda_equivariance, loss)}
 
 
@@ -105,10 +107,13 @@ def instructions_for(
     affine = replace(augmentation, named=tuple(name for name in augmentation.named if TABLE[name].of_map is not None))
     found = []
     for position, name in spec.named:
-        alone = replace(augmentation, affine=NO_MAP, named=(name,))
-        slope, reach = _slope(name, some, affine if name in affine.named else alone)
         code = spec.codes[position]
         assert not isinstance(code, Categorical)
+        if isinstance(code, Circular):
+            found.append(Instruction(position, name, math.pi, 1 / math.pi))
+            continue
+        alone = replace(augmentation, affine=NO_MAP, named=(name,))
+        slope, reach = _slope(name, some, affine if name in affine.named else alone)
         found.append(Instruction(position, name, reach, code.variance**0.5 * slope))
     return found
 
@@ -141,18 +146,24 @@ def _wrapped(differences: Float[Tensor, " n"], period: float) -> Float[Tensor, "
 
 
 def equivariance_loss(
-    means: Float[Tensor, "n j"], means_of_views: Float[Tensor, "n j"], shifts: Float[Tensor, "n j"]
+    means: Float[Tensor, "n j"],
+    means_of_views: Float[Tensor, "n j"],
+    shifts: Float[Tensor, "n j"],
+    wraps: Bool[Tensor, " j"],
 ) -> Float[Tensor, ""]:
     """Returns half the squared error of how the codes of augmented views differ from those of the images.
 
-    Up to a constant it is -log of a Gaussian density with deviation 1, in nats; 0 if codes move as they should.
+    Up to a constant it is -log of a Gaussian density with deviation 1, in nats, or of a von Mises density with
+    concentration 1 for an angle; 0 if codes move as they should.
 
     Args:
         means: Of Q's continuous codes, for images.
         means_of_views: The same of their augmented views.
         shifts: By how much each code of each view should be larger.
+        wraps: Which codes are angles, in half turns.
     """
-    return 0.5 * (means_of_views - means - shifts).square().sum(dim=1).mean()
+    errors = means_of_views - means - shifts
+    return torch.where(wraps, 1 - torch.cos(math.pi * errors), 0.5 * errors.square()).sum(dim=1).mean()
 
 
 @contextlib.contextmanager

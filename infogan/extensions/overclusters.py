@@ -73,9 +73,10 @@ class OverclusteredQ(nn.Module):
         """Returns the parameters of Q(c|x)."""
         params = dict(zip(self.spec.categorical, self.category_logits(features), strict=True))
         if self.continuous is not None:
-            params |= zip(
-                self.spec.continuous, self.continuous(features).chunk(len(self.spec.continuous), dim=1), strict=True
-            )
+            widths = [
+                slice_.stop - slice_.start for i, slice_ in enumerate(self.spec.q_slices) if i in self.spec.continuous
+            ]
+            params |= zip(self.spec.continuous, self.continuous(features).split(widths, dim=1), strict=True)
         return torch.cat([params[i] for i in range(len(self.spec.codes))], dim=1)
 
     def drop_training_state(self) -> None:

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from infogan.config.spec import Categorical, LatentSpec
+from infogan.config.spec import LatentSpec
 from infogan.data.batches import to_unit_range
 from infogan.inversion.encoder import Encoder
 from infogan.inversion.encoder_training import kept_encoder
-from infogan.latents import posterior_categories, quantile
+from infogan.latents import posterior_categories, posterior_means, quantile
 from infogan.system.errors import UserError
 from infogan.training.checkpoint import TrainedNets
 
@@ -82,14 +82,13 @@ def invert(nets: TrainedNets, images: Tensor, encoder: Encoder | None = None, st
 
 def codes_read(spec: LatentSpec, q_params: Float[Tensor, "n q"]) -> Float[Tensor, "n c"]:
     """Returns the codes that Q reads, as G takes them: one-hot categories, means within the range of a traversal."""
-    read = []
-    for code, columns in zip(spec.codes, spec.q_slices, strict=True):
-        if isinstance(code, Categorical):
-            read.append(F.one_hot(q_params[:, columns].argmax(dim=1), code.dim).float())
-        else:
-            least, most = quantile(code, torch.tensor([0.0, 1.0])).tolist()
-            read.append(q_params[:, columns.start, None].clamp(least, most))
-    return torch.cat(read, dim=1)
+    read: dict[int, Tensor] = {}
+    for i, category in zip(spec.categorical, posterior_categories(spec, q_params).unbind(dim=1), strict=True):
+        read[i] = F.one_hot(category, spec.codes[i].dim).float()
+    for i, mean in zip(spec.continuous, posterior_means(spec, q_params).unbind(dim=1), strict=True):
+        least, most = quantile(spec.codes[i], torch.tensor([0.0, 1.0])).tolist()
+        read[i] = mean[:, None].clamp(least, most)
+    return torch.cat([read[i] for i in range(len(spec.codes))], dim=1)
 
 
 def _invert_batch(nets: TrainedNets, encoder: Encoder, x: Tensor, steps: int) -> tuple[Tensor, ...]:

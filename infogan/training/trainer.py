@@ -309,11 +309,13 @@ def augmentation_of(config: TrainConfig, images: UInt8[Tensor, "n ch h w"]) -> A
     affine = AffineRange(
         config.augment_rotation, config.augment_scale, config.augment_shear, config.augment_translation
     )
-    named = tuple(name for _, name in config.spec.named)
+    spec = config.spec
+    named = tuple(name for _, name in spec.named)
     if images.shape[1] == 1 and (of_colours := OF_COLOURS & {*named}):
         raise UserError(f"codes: expected images in colour for {', '.join(sorted(of_colours))}, got grey ones")
     some = to_unit_range(images[:: -(-len(images) // N_FOR_BACKGROUND)].cpu())
-    return Augmentation.reaching(affine, config.augment_contrast, named, background_of(some))
+    by_any_angle = frozenset(name for position, name in spec.named if position in spec.circular)
+    return Augmentation(affine, config.augment_contrast, named, background_of(some), by_any_angle).reaching()
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
-// Latents: z and c of one image, as plain arrays. Codes are {name, kind: "cat" | "uniform" | "gaussian", at, size}.
+// Latents: z and c of one image, as plain arrays. Codes are {name, kind, at, size}, of a kind "cat",
+// "uniform", "gaussian" or "circular", which is an angle in half turns and wraps.
 
-const RANGE_OF = { uniform: 1, gaussian: 2.33 }; // the traversal's ends: of N(0, 1), its 1% and 99% quantiles
+const RANGE_OF = { uniform: 1, circular: 1, gaussian: 2.33 }; // the traversal's ends: of N(0, 1), its 1% and 99% quantiles
 const LIMIT = 4; // of a value that is typed, beyond the prior
 
 // Returns a generator of numbers in [0, 1) that begins anew with its seed: mulberry32.
@@ -26,7 +27,7 @@ function drawNoise(model, seed) {
 function drawCodes(model, next) {
   return model.codes.flatMap((code) => {
     if (code.kind === "cat") return oneHot(code.size, Math.floor(next() * code.size));
-    return [rounded(code.kind === "uniform" ? 2 * next() - 1 : Math.max(-LIMIT, Math.min(LIMIT, normal(next))))];
+    return [rounded(code.kind === "gaussian" ? Math.max(-LIMIT, Math.min(LIMIT, normal(next))) : 2 * next() - 1)];
   });
 }
 
@@ -44,6 +45,11 @@ function withCode(code, c, value) {
   const changed = c.slice();
   changed.splice(code.at, code.size, ...(code.kind === "cat" ? oneHot(code.size, value) : [rounded(value)]));
   return changed;
+}
+
+// An angle in half turns, as the same one in [-1, 1).
+function wrapped(angle) {
+  return angle - 2 * Math.floor((angle + 1) / 2);
 }
 
 // As a value stands in the address.
@@ -79,6 +85,10 @@ function lerp(a, b, t) {
 // Latents on the way from a (t = 0) to b (t = 1); a category is held, switches midway, or is blended.
 function between(model, a, b, t, noisePath, categoryPath) {
   let c = lerp(a.c, b.c, t).map(rounded);
+  // An angle goes the shorter way round.
+  for (const { kind, at } of model.codes) {
+    if (kind === "circular") c[at] = rounded(wrapped(a.c[at] + t * wrapped(b.c[at] - a.c[at])));
+  }
   if (categoryPath !== "blend") {
     const end = categoryPath === "switch" && t >= 0.5 ? b.c : a.c;
     for (const code of model.codes) if (code.kind === "cat") c = withCode(code, c, categoryOf(code, end));

@@ -39,7 +39,7 @@ class Net {
     this.x = reserve(BLOCK_ROWS * most((layer) => layer.k));
     this.y = reserve(BLOCK_ROWS * most((layer) => layer.n));
     this.list = reserve(2 * BLOCK_ROWS * (most((layer) => layer.k) + 1));
-    this.layers = layers.map((layer) => layer.kind === "crop" ? layer : {
+    this.layers = layers.map((layer) => layer.k === undefined ? layer : {
       ...layer, weightAt: reserve(layer.k * layer.n), productBiasAt: reserve(layer.n),
       biases: Float32Array.from(halves.subarray(layer.bias, layer.bias + layer.outputs), (half) => FLOAT_OF_HALF[half]),
     });
@@ -92,6 +92,21 @@ class Net {
         out.set(this.memory.subarray(at + r * n, at + r * n + outputs), (first + r) * outputs);
       }
     };
+  }
+
+  // Angles, in half turns, become their cosines, and their sines follow all columns.
+  angles({ columns }, x, count) {
+    const size = x.length / count, out = new Float32Array(count * (size + columns.length));
+    for (let r = 0; r < count; r++) {
+      const row = out.subarray(r * (size + columns.length));
+      row.set(x.subarray(r * size, (r + 1) * size));
+      columns.forEach((column, i) => {
+        const angle = Math.PI * row[column];
+        row[column] = Math.cos(angle);
+        row[size + i] = Math.sin(angle);
+      });
+    }
+    return out;
   }
 
   linear(layer, x, count) {

@@ -13,6 +13,7 @@ function generate(latents) {
 function read(image) {
   const params = nets.q().run(image, 1);
   return model.codes.map((code) => {
+    if (code.kind === "circular") return [Math.atan2(params[code.q_at + 1], params[code.q_at]) / Math.PI];
     if (code.kind !== "cat") return [params[code.q_at]];
     const logits = [...params.subarray(code.q_at, code.q_at + code.size)], most = Math.max(...logits);
     const weights = logits.map((logit) => Math.exp(logit - most)), sum = weights.reduce((a, b) => a + b);
