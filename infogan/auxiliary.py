@@ -27,8 +27,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
+from infogan.circular import wrapped
 from infogan.config.spec import Categorical, LatentSpec
-from infogan.latents import quantile, sample_codes, sample_noise, sample_prior, traversal_values, with_code, wrapped
+from infogan.latents import quantile, sample_codes, sample_noise, sample_prior, traversal_values, with_code
 from infogan.system.errors import UserError
 from infogan.system.files import write_atomically
 from infogan.system.runtime import evaluating

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from infogan.circular import direction, von_mises_log_density
 from infogan.config.spec import Categorical, Circular, Code, Gaussian, LatentSpec, Uniform
 from infogan.system.errors import UserError
 
@@ -66,51 +67,28 @@ def log_q(spec: LatentSpec, q_params: Float[Tensor, "n q"], c: Float[Tensor, "n 
         q_params: The Q head's output: logits of a category; mean and raw log-deviation of a continuous code.
         c: The codes to score.
     """
-    return torch.stack(
-        [
-            _LOG_Q[type(code)](spec, q_params[:, q], c[:, columns])
-            for code, q, columns in zip(spec.codes, spec.q_slices, spec.c_slices, strict=True)
-        ],
-        dim=1,
-    )
+    parts = zip(spec.codes, spec.q_slices, spec.c_slices, strict=True)
+    return torch.stack([_log_q(spec, code, q_params[:, q], c[:, columns]) for code, q, columns in parts], dim=1)
 
 
-def _categorical_log_q(
-    spec: LatentSpec, logits: Float[Tensor, "n k"], one_hot: Float[Tensor, "n k"]
+def _log_q(
+    spec: LatentSpec, code: Code, params: Float[Tensor, "n p"], c: Float[Tensor, "n dim"]
 ) -> Float[Tensor, " n"]:
-    return (one_hot * logits.log_softmax(dim=1)).sum(dim=1)
-
-
-def _gaussian_log_q(spec: LatentSpec, params: Float[Tensor, "n p"], c: Float[Tensor, "n 1"]) -> Float[Tensor, " n"]:
-    log_std = _log_std(spec, params[:, 1:])
-    standardised = (c[:, 0] - params[:, 0]) * torch.exp(-log_std)
-    return -0.5 * standardised**2 - log_std - 0.5 * math.log(2.0 * math.pi)
-
-
-def _von_mises_log_q(spec: LatentSpec, params: Float[Tensor, "n p"], c: Float[Tensor, "n 1"]) -> Float[Tensor, " n"]:
-    # Of an angle in half turns; the concentration is that of a deviation in radians, which it is if that is small.
-    concentration = torch.exp(-2 * _log_std(spec, params[:, 2:]))
-    cosine = torch.cos(math.pi * (c[:, 0] - _direction(params)))
-    return concentration * (cosine - 1) - torch.special.i0e(concentration).log() - math.log(2.0)
-
-
-_LOG_Q = {
-    Categorical: _categorical_log_q,
-    Uniform: _gaussian_log_q,
-    Gaussian: _gaussian_log_q,
-    Circular: _von_mises_log_q,
-}
+    match code:
+        case Categorical():
+            return (c * params.log_softmax(dim=1)).sum(dim=1)
+        case Uniform() | Gaussian():
+            log_std = _log_std(spec, params[:, 1:])
+            standardised = (c[:, 0] - params[:, 0]) * torch.exp(-log_std)
+            return -0.5 * standardised**2 - log_std - 0.5 * math.log(2.0 * math.pi)
+        case Circular():
+            return von_mises_log_density(params, c[:, 0], _log_std(spec, params[:, 2:]))
 
 
 def _log_std(spec: LatentSpec, raw: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
     if spec.q_std is not None:
         return raw.new_full((len(raw),), math.log(spec.q_std))
     return MAX_ABS_LOG_STD * torch.tanh(raw[:, 0] / MAX_ABS_LOG_STD)
-
-
-def _direction(params: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
-    """Returns the angle, in half turns within [-1, 1], of a direction whose cosine and sine come first."""
-    return torch.atan2(params[:, 1], params[:, 0]) / math.pi
 
 
 def posterior_categories(spec: LatentSpec, q_params: Float[Tensor, "n q"]) -> Int[Tensor, "n categorical"]:
@@ -123,19 +101,9 @@ def posterior_categories(spec: LatentSpec, q_params: Float[Tensor, "n q"]) -> In
 
 def posterior_means(spec: LatentSpec, q_params: Float[Tensor, "n q"]) -> Float[Tensor, "n j"]:
     """Returns the mean of Q(c|x) of each continuous code, in the spec's order; of an angle, the mean direction."""
-    columns = [spec.q_slices[i].start for i in spec.continuous]
-    if not spec.circular:
-        return q_params[:, columns]
-    means = [
-        _direction(q_params[:, spec.q_slices[i]]) if i in spec.circular else q_params[:, spec.q_slices[i].start]
-        for i in spec.continuous
-    ]
-    return torch.stack(means, dim=1)
-
-
-def wrapped(angles: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """Returns angles in half turns, or differences of such, as the same ones in [-1, 1)."""
-    return (angles + 1) % 2 - 1
+    params = {i: q_params[:, spec.q_slices[i]] for i in spec.continuous}
+    means = [direction(params[i]) if i in spec.circular else params[i][:, 0] for i in params]
+    return torch.stack(means, dim=1) if means else q_params[:, :0]
 
 
 def with_code(

@@ -18,13 +18,13 @@ Axes: n batch, ch h w image, z noise, q columns of Q's output. Images are NCHW i
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from infogan.circular import embed_angles
 from infogan.config.spec import LatentSpec
 from infogan.system.errors import UserError
 
@@ -90,28 +90,6 @@ def downsampling(channels: int, widths: Sequence[int]) -> list[nn.Module]:
             nn.BatchNorm2d(inner),
         ]
     return layers
-
-
-class AngleEmbedding(nn.Module):
-    """Replaces angles, in half turns, by their cosines, and appends their sines behind all columns.
-
-    Args:
-        columns: Of the angles.
-    """
-
-    def __init__(self, columns: Sequence[int]) -> None:
-        super().__init__()
-        self.columns = [*columns]
-
-    def forward(self, x: Float[Tensor, "n zc"]) -> Float[Tensor, "n embedded"]:
-        angles = math.pi * x[:, self.columns]
-        return torch.cat([x.index_copy(1, torch.tensor(self.columns, device=x.device), angles.cos()), angles.sin()], 1)
-
-
-def embed_angles(spec: LatentSpec) -> tuple[int, list[nn.Module]]:
-    """Returns how many columns G's first linear layer takes, and what is before it: nothing, unless codes wrap."""
-    columns = [spec.noise_dim + spec.c_slices[i].start for i in spec.circular]
-    return spec.noise_dim + spec.c_dim + len(columns), [AngleEmbedding(columns)] if columns else []
 
 
 class Generator(nn.Module):

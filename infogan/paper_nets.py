@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from infogan.circular import embed_angles
 from infogan.config.spec import LatentSpec
 from infogan.models import (
     NEGATIVE_SLOPE,
@@ -31,7 +32,6 @@ from infogan.models import (
     ImageShape,
     MakeHead,
     Trunk,
-    embed_angles,
     initialise,
 )
 from infogan.system.errors import UserError

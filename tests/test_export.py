@@ -28,9 +28,10 @@ from infogan.weights.files import METADATA_KEY, read_description, write_json
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of a few steps on real digits, with a vanilla GAN beside it, and without pictures at its end."""
+    config = small_config(name="tiny", baseline=True, codes="cat10,slant,circular")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(auxiliary, "GALLERY", {})
-        run = train(small_config(name="tiny", baseline=True), tmp_path_factory.mktemp("runs"))
+        run = train(config, tmp_path_factory.mktemp("runs"))
     return run
 
 
@@ -114,7 +115,7 @@ def test_a_folder_for_hugging_face_loads_with_its_own_tools(run, exports, digits
     x = to_unit_range(digits.test_images[:64])
     assert_close(answers(model, x), answers(load_nets(run.folder), x))
     with torch.no_grad():
-        model.generator.project[0].weight *= 2  # as one who goes on with it
+        model.generator.project[1].weight *= 2  # as one who goes on with it
     model.save_pretrained(tmp_path / "changed")
     assert_close(answers(load_nets(tmp_path / "changed"), x), answers(model, x))
 
@@ -133,7 +134,7 @@ for n in (1, 5):
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads((onnx / "config.json").read_text())["train_config"]["codes"] == "cat10,slant,thickness"
+    assert json.loads((onnx / "config.json").read_text())["train_config"]["codes"] == "cat10,slant,circular"
 
 
 def test_the_script_says_how_far_it_is_from_the_run(run, tmp_path, monkeypatch, script_here):
@@ -198,10 +199,10 @@ def test_an_export_that_answers_otherwise_is_not_kept(run, tmp_path, monkeypatch
 
 def test_damaged_weights_are_refused_in_one_line(weights, altered, tmp_path):
     def scaled(tensors):
-        tensors["generator.project.0.weight"] *= 1.001
+        tensors["generator.project.1.weight"] *= 1.001
 
     def of_another_shape(tensors):
-        tensors["generator.project.0.weight"] = torch.zeros(64, 3)
+        tensors["generator.project.1.weight"] = torch.zeros(64, 3)
 
     truncated, other, empty = (tmp_path / f"{name}.safetensors" for name in ("truncated", "other", "empty"))
     truncated.write_bytes(weights.read_bytes()[:-100])
@@ -212,7 +213,7 @@ def test_damaged_weights_are_refused_in_one_line(weights, altered, tmp_path):
         empty: "is no safetensors file, or it is truncated",
         other: "holds no weights of this package",
         altered(scaled): "the weights were altered",
-        altered(of_another_shape): r"expected generator.project.0.weight of shape \[64, 74\], got \[64, 3\]",
+        altered(of_another_shape): r"expected generator.project.1.weight of shape \[64, 75\], got \[64, 3\]",
         altered(lambda tensors: tensors.pop("discriminator.d_head.by_category")): "is in the description alone",
         altered(lambda tensors: tensors.update(more=torch.zeros(1))): "more is in the file alone",
         altered(change_description=lambda it: it.pop("step")): "the description is damaged: see step",
@@ -238,7 +239,7 @@ def test_a_config_that_does_not_fit_its_folder_is_refused(exports, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["train_config"]["noise_dim"] = 61
     write_json(folder / "config.json", config)
-    with pytest.raises(UserError, match=r"generator.project.0.weight of shape \[64, 73\], got \[64, 74\]"):
+    with pytest.raises(UserError, match=r"generator.project.1.weight of shape \[64, 74\], got \[64, 75\]"):
         load_nets(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config.json is no JSON"):

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "infogan"
 ORDER = (
     ("system",),
     ("config",),
+    ("circular",),
     ("latents",),
     ("losses",),
     ("models",),

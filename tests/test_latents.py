@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infogan import LatentSpec, UserError, posterior_categories, posterior_means, sample_prior, with_code
+from infogan.circular import wrapped
 from infogan.config.spec import Categorical, Circular, Gaussian, Uniform
-from infogan.latents import MAX_ABS_LOG_STD, log_q, quantile, traversal_values, wrapped
+from infogan.latents import MAX_ABS_LOG_STD, log_q, quantile, traversal_values
 
 codes = st.one_of(
     st.integers(2, 7).map(Categorical),

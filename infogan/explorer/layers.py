@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float, Float16
 from torch import Tensor, nn
 
+from infogan.circular import AngleEmbedding
 from infogan.export import Crop, Unflatten
-from infogan.models import AngleEmbedding, FlattenChannelsLast, ImageShape
+from infogan.models import FlattenChannelsLast, ImageShape
 from infogan.system.errors import UserError
 
 PANEL_COLUMNS = 16
