@@ -54,6 +54,7 @@ def refusal(script_here):
         ("interpolate.py", ["--columns", "1"], "error: --columns: expected 2 to 100, got 1"),
         ("interpolate.py", ["--category", "mix"], "error: argument --category: invalid choice: 'mix'"),
         ("benchmark.py", ["--rounds", "0"], "error: --rounds: expected 1 to 1,000, got 0"),
+        ("growth.py", ["--sides", "28", "4"], "error: --sides: expected 8 to 1,024, got 4"),
         ("evaluate.py", ["--n-samples", "99"], "error: --n-samples: expected 100 to 1,000,000, got 99"),
         ("evaluate.py", ["--seed", "-1"], "error: --seed: expected 0 to 4,294,967,295, got -1"),
         ("evaluate.py", ["--report", "runs/a", "--bar", "95"], "error: --bar: expected a number in [0, 1], got 95.0"),
@@ -223,14 +224,23 @@ def test_sigterm_saves_draws_and_resumes(script_here, refusal, tmp_path):
     assert "--codes cat3 (the run has cat10,slant,thickness)" in line and "--width 8 (the run has 4)" in line
 
 
-@pytest.fixture(scope="module")
-def benchmark():
-    """The benchmark's module."""
-    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "scripts" / "benchmark.py")
+def module_of(script):
+    """The module of a script that is not a package's."""
+    spec = importlib.util.spec_from_file_location(script, ROOT / "scripts" / f"{script}.py")
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[script] = importlib.util.module_from_spec(spec)  # dataclasses look it up there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    return module_of("benchmark")
+
+
+@pytest.fixture(scope="module")
+def growth():
+    return module_of("growth")
 
 
 def flop_of_paper_nets():
@@ -282,3 +292,53 @@ def test_the_benchmark_prints_its_table_and_writes_its_measures(script, tmp_path
     assert ours["flop_per_image"] == rounded["flop_per_image"] < reference["flop_per_image"]
     assert "ratio" in done.stdout and "train.py to its first step" in done.stdout
     assert markdown.read_text().count("| --- |") == 2
+
+
+def test_the_exponents_of_known_growth_are_found(growth):
+    def rows(unit, seconds_at, sizes=(28, 32, 64, 128)):
+        costs = [growth.Cost(0.5 * seconds_at(size), seconds_at(size), 300 + size) for size in sizes]
+        return [growth.Row(f"of {unit}", unit, size, cost) for size, cost in zip(sizes, costs, strict=True)]
+
+    def of_seconds(rows):
+        return growth.exponent(rows, growth.MEASURES["CPU seconds"])
+
+    linear, squared, constant = (
+        rows("px", lambda n: 3e-5 * n**2),
+        rows("images", lambda n: n**2),
+        rows("images", lambda n: 7),
+    )
+    assert [of_seconds(group) for group in (linear, squared, constant)] == pytest.approx([1, 2, 0])
+    # A constant hides a growth with the square at small sizes, and at large ones no longer.
+    hidden = rows("images", lambda n: 1000 + n**2, sizes=(1, 10, 1000, 10_000))
+    assert of_seconds(hidden) < 1.3 and of_seconds(hidden[-2:]) > 1.99
+
+
+def test_growth_shows_every_row_and_the_exponents_of_what_has_several(growth, tmp_path):
+    def row(what, unit, size, seconds):
+        return growth.Row(what, unit, size, growth.Cost(seconds, 2 * seconds, 100 * size))
+
+    rows = [row("a", "px", 10, 1), row("a", "px", 100, 100), row("b", "images", 4, 5), row("a", "ranks", 1, 3)]
+    costs, exponents = growth.describe(rows[::-1], "title")
+    assert [*costs.rows[0]] == ["a", "1 rank", "3.000", "6.000", "100"]
+    assert len(costs.rows) == len(rows)
+    assert [[*row] for row in exponents.rows] == [["a, in pixels", "1.00 (1.00)", "0.50 (0.50)"]]
+    growth.save_plot(rows, tmp_path / "growth.png")
+    assert iio.imread(tmp_path / "growth.png").shape[1] > 1000  # a panel for each unit
+
+
+@pytest.mark.slow
+def test_growth_measures_sides_images_and_ranks(script, tmp_path):
+    files = {kind: tmp_path / f"growth.{kind}" for kind in ("json", "markdown", "plot")}
+    flags = [text for kind, path in files.items() for text in (f"--{kind}", path)]
+    done = script("growth.py", "--sides", 16, 28, "--counts", 200, 2000, "--ranks", 2, "--data-dir", tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+    measured = {
+        (row["what"], row["unit"], row["size"]): row["cost"] for row in json.loads(files["json"].read_text())["rows"]
+    }
+    assert len(measured) == 3 * 2 + 2 * 2 + 1
+    assert all(0 < value < 1e5 for cost in measured.values() for value in cost.values())
+    step = "a training step"
+    assert measured[step, "px", 16]["cpu_seconds"] < measured[step, "px", 28]["cpu_seconds"]
+    assert measured[step, "ranks", 2]["peak_mib"] > 1.5 * measured[step, "px", 28]["peak_mib"]
+    assert "2 ranks" in done.stdout and files["markdown"].read_text().count("| --- |") == 2
+    assert files["plot"].stat().st_size > 1000
