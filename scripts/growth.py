@@ -86,7 +86,7 @@ def parse_flags() -> argparse.Namespace:
     parser = make_parser(
         "Measure how seconds, processor seconds and memory grow: of a training step, pictures and evaluation with the "
         "side of images; of reading images and of a step with their number; and of a step with the ranks that share "
-        "its batch. Takes 5 minutes on two cores, 3 GiB of memory, and 2 GB in the folder for temporary files."
+        "its batch. Takes 5 minutes on two cores, 3 GiB of memory, and 1.5 GB in the folder for temporary files."
     )
     sizes: dict[str, Any] = {"type": int, "nargs": "+", "metavar": "N"}
     parser.add_argument("--sides", **sizes, default=SIDES, help="sides of images in px (default: 28 32 64 128)")
@@ -338,34 +338,35 @@ def save_plot(rows: Sequence[Row], path: Path) -> None:
 
     units = [unit for unit in UNITS if any(row.unit == unit for row in rows)]
     with default_style():
-        figure, _ = new_figure(3.6 * len(units), 5.4, n_axes=0)
+        figure, _ = new_figure(3.4 * len(units), 4.6, n_axes=0)
         panels = figure.subplots(len(MEASURES), len(units), squeeze=False, sharex="col")
         for axes_of_measure, (name, measure) in zip(panels, MEASURES.items(), strict=True):
             for axes, unit in zip(axes_of_measure, units, strict=True):
                 _draw_panel(axes, [group for group in grouped(rows) if group[0].unit == unit], measure)
             axes_of_measure[0].set_ylabel(name)
-        for axes, unit in zip(panels[-1], units, strict=True):
-            axes.set_xlabel("side, px" if unit == "px" else unit)
+        for top, bottom, unit in zip(panels[0], panels[-1], units, strict=True):
+            top.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))  # above, on no curve
+            bottom.set_xlabel("side, px" if unit == "px" else unit)
         save_png(render(figure), path)
 
 
 def _draw_panel(axes: Any, groups: Sequence[Sequence[Row]], measure: Callable[[Cost], float]) -> None:
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     axes.set_xscale("log")
     axes.set_yscale("log")
     curves = [([row.amount for row in group], [measure(row.cost) for row in group]) for group in groups]
     for i, (group, curve) in enumerate(zip(groups, curves, strict=True)):
         axes.plot(*curve, marker="o", color=f"C{i}", label=group[0].what)
-    axes.set_ylim(axes.get_ylim())  # what was measured sets the scale, not what would be linear
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)  # what was measured sets the scale, not what would be linear
     for i, (amounts, costs) in enumerate(curves):
         axes.plot(amounts, [costs[0] * amount / amounts[0] for amount in amounts], linestyle=":", color=f"C{i}")
     sizes = {row.amount: f"{row.size:,}" for group in groups for row in group}
     axes.set_xticks([*sizes], [*sizes.values()], fontsize=8)
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(5))
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.minorticks_off()
-    axes.legend(fontsize=8)
 
 
 def main() -> None:
