@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import multiprocessing
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
 from infogan.config.command_line import FOLDER, check_new_file, check_range, make_parser
-from infogan.config.datasets import DATASETS
+from infogan.config.datasets import dataset_forms
 from infogan.config.options import MAX_STEPS
 from infogan.config.presets import PRESETS
 from infogan.config.train_config import TrainConfig
@@ -31,6 +32,9 @@ from infogan.system.errors import UserError, run_script
 
 if TYPE_CHECKING:
     import torch
+
+    from infogan.data.datasets import ImageDataset
+    from infogan.training.trainer import Trainer
 
 REFERENCE = "reference"
 # With their precisions, and the library of their float32 matrix multiplications.
@@ -41,7 +45,9 @@ LOOPS = {
     REFERENCE: ("float32", "default"),
 }
 MATRIX_SIDES = (1024, 2048)
-QUALITY_BARS = {"mi_nats": (2.25,), "accuracy": (0.90, 0.95)}
+QUICK_SCORES = {"mi_nats": "eval_mi_c1", "accuracy": "eval_accuracy_c1"}
+AT_LEAST = {"mi_nats": (2.25,), "accuracy": (0.90, 0.95, 0.98)}
+AT_MOST = {"frechet_digit_distance": (0.30, 0.25)}
 TRAIN_SCRIPT = Path(__file__).with_name("train.py")
 
 
@@ -51,7 +57,10 @@ def parse_flags() -> argparse.Namespace:
         "start-up, and with --quality-seeds the time to a given quality."
     )
     parser.add_argument("--preset", default="paper", choices=list(PRESETS), help="nets and objective (default: paper)")
-    parser.add_argument("--dataset", default="mnist", choices=list(DATASETS), help="images (default: mnist)")
+    parser.add_argument("--dataset", default="mnist", help=f"images (default: mnist): {dataset_forms()}")
+    parser.add_argument(
+        "--size", type=int, help="side of images in px (default: as they are; pictures that differ: 64)"
+    )
     parser.add_argument("--data-dir", type=FOLDER, default="data", help="folder of the IDX files (default: data)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each loop (default: 9)")
@@ -307,16 +316,14 @@ def measure_speed(config: TrainConfig, n_rounds: int, n_steps: int) -> dict[str,
             loop.close()
 
 
-def measure_choice(config: TrainConfig) -> dict[str, Any]:
+def measure_choice(config: TrainConfig, images: torch.Tensor) -> dict[str, Any]:
     """Returns what a run with nothing given would choose here; see `training.tuning`."""
     import dataclasses
 
-    from infogan.data.datasets import load_dataset
     from infogan.system.runtime import kept_global_state, resolve_device
     from infogan.training.tuning import tuned
 
     config = dataclasses.replace(config, precision="auto", matmul="auto", threads=None)
-    images = load_dataset(config.dataset, config.data_dir, config.image_form).images
     with kept_global_state():
         choice, _ = tuned(config, images, resolve_device(config.device))
     return choice
@@ -327,6 +334,7 @@ def measure_start_up(config: TrainConfig) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         train = [sys.executable, str(TRAIN_SCRIPT)]
         first_step = [*train, "--preset", config.preset, "--dataset", config.dataset, "--data-dir", config.data_dir]
+        first_step += [] if config.size is None else ["--size", str(config.size)]
         first_step += ["--device", config.device, "--steps", "1", "--log-every", "1", "--out-dir", folder]
         return {
             "help_s": _until([*train, "--help"]),
@@ -351,35 +359,73 @@ def _until(command: list[str], run_root: Path | None = None) -> float:
 
 
 def measure_time_to_quality(config: TrainConfig, n_seeds: int, n_steps: int, every: int) -> list[dict[str, Any]]:
-    """Returns for each seed the seconds of training until each of `QUALITY_BARS` was first met, None where never.
+    """Returns for each seed the seconds of training until each bar of quality was first met, None where never.
 
-    Scored on a part of the test images every few steps; the clock stands still while scoring.
+    Scored every few steps; the clock stands still while scoring.
     """
     import dataclasses
 
     from infogan.data.datasets import load_dataset
-    from infogan.evaluation.scoring import quick_scores
     from infogan.training.trainer import Trainer
 
     dataset = load_dataset(config.dataset, config.data_dir, config.image_form)
+    score = make_score(dataset, config.device)
     results = []
     for seed in range(n_seeds):
         trainer = Trainer(dataclasses.replace(config, seed=seed), dataset.images)
-        reached: dict[str, float | None] = {
-            f"{measure} >= {bar}": None for measure, bars in QUALITY_BARS.items() for bar in bars
-        }
-        seconds = 0.0
-        while trainer.step < n_steps and None in reached.values():
+        seconds, reached, scores = 0.0, {}, {}
+        while trainer.step < n_steps and (not reached or None in reached.values()):
             seconds += _seconds(trainer, min(every, n_steps - trainer.step))
-            scores = quick_scores(trainer.picture_generator, trainer.discriminator, trainer.spec, dataset)
-            found = {"mi_nats": scores["eval_mi_c1"], "accuracy": scores["eval_accuracy_c1"]}
-            for measure, bars in QUALITY_BARS.items():
-                for bar in bars:
-                    if found[measure] >= bar and reached[f"{measure} >= {bar}"] is None:
-                        reached[f"{measure} >= {bar}"] = seconds
-        results.append({"seed": seed, "steps": trainer.step, "seconds": seconds, "reached_s": reached, **found})
+            scores = score(trainer)
+            for bar, is_met in bars_met(scores).items():
+                if reached.get(bar) is None:
+                    reached[bar] = seconds if is_met else None
+        results.append({"seed": seed, "steps": trainer.step, "seconds": seconds, "reached_s": reached, **scores})
         print(f"seed {seed}: {results[-1]}", file=sys.stderr)
     return results
+
+
+def make_score(dataset: ImageDataset, device: str) -> Callable[[Trainer], dict[str, float]]:
+    """Returns what scores a trainer: L_I of c1, of images with labels its accuracy, of digits their Fréchet distance.
+
+    The first two are of a part of the test images, and of as many samples. The distance is of as many samples as there
+    are test images, as in `scripts/evaluate.py`.
+    """
+    import torch
+
+    from infogan.evaluation.classifier import load_digit_classifier
+    from infogan.evaluation.feature_distances import frechet_distance
+    from infogan.evaluation.reference import classify
+    from infogan.evaluation.sampling import draw_samples
+    from infogan.evaluation.scoring import quick_scores
+    from infogan.evaluation.subject import DIGITS
+    from infogan.system.runtime import resolve_device
+
+    def quickly(trainer: Trainer) -> dict[str, float]:
+        quick = quick_scores(trainer.picture_generator, trainer.discriminator, trainer.spec, dataset)
+        return {name: quick[key] for name, key in QUICK_SCORES.items() if key in quick}
+
+    if DIGITS not in dataset.measurable:
+        return quickly
+    classifier = load_digit_classifier(device=resolve_device(device))
+    features, _ = classify(classifier, dataset.test_images)
+
+    def with_distance(trainer: Trainer) -> dict[str, float]:
+        rng = torch.Generator().manual_seed(0)  # the same latents each time, so that only learning shows
+        samples = draw_samples(trainer.picture_generator, trainer.spec, len(dataset.test_images), rng, what=None)
+        distance = frechet_distance(classify(classifier, samples.images)[0], features)
+        return {**quickly(trainer), "frechet_digit_distance": distance}
+
+    return with_distance
+
+
+def bars_met(scores: dict[str, float]) -> dict[str, bool]:
+    """Returns of each bar that there is for these scores whether it is met."""
+    at_least = {
+        f"{name} >= {bar}": scores[name] >= bar for name in AT_LEAST if name in scores for bar in AT_LEAST[name]
+    }
+    at_most = {f"{name} <= {bar}": scores[name] <= bar for name in AT_MOST if name in scores for bar in AT_MOST[name]}
+    return at_least | at_most
 
 
 # Telling
@@ -410,7 +456,8 @@ def describe(measures: dict[str, Any]) -> list[Any]:
         )
     environment, choice = measures["environment"], measures["choice"]
     speed = Table(
-        f"{measures['preset']} preset, batch {measures['batch_size']}, {measures['device']}, "
+        f"{measures['preset']} preset, {measures['dataset']} ({' x '.join(map(str, measures['image_shape']))}), "
+        f"batch {measures['batch_size']}, {measures['device']}, "
         f"{environment['threads']} threads, torch {environment['torch']}, commit {environment['commit']}, "
         f"{environment['started'][:10]}; matmul: "
         + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {precision}" for precision, rate in best.items())
@@ -430,31 +477,43 @@ def describe(measures: dict[str, Any]) -> list[Any]:
     )
     tables = [speed, start_up]
     if quality := measures["time_to_quality"]:
-        bars = list(quality[0]["reached_s"])
-        tables.append(
-            Table(
-                "Seconds of training (scoring excluded) to quality on test images",
-                ["seed", *bars, "steps"],
-                [
-                    [
-                        str(one["seed"]),
-                        *("-" if one["reached_s"][bar] is None else f"{one['reached_s'][bar]:.0f}" for bar in bars),
-                        str(one["steps"]),
-                    ]
-                    for one in quality
-                ],
+        bars = [*quality[0]["reached_s"]]
+        seeds = [[one["reached_s"][bar] for bar in bars] for one in quality]
+        medians = [_median(times) for times in zip(*seeds, strict=True)]
+        rows = [
+            [name, *("-" if time is None else f"{time:.0f}" for time in times)]
+            for name, times in zip(
+                [*(f"seed {one['seed']}" for one in quality), "median"], [*seeds, medians], strict=True
             )
-        )
+        ]
+        title = "Seconds of training (scoring excluded) to quality on test images"
+        tables.append(Table(title, ["", *bars], rows))
     return tables
+
+
+def _median(times: Sequence[float | None]) -> float | None:
+    """Returns the median of times, of which None is later than any."""
+    median = statistics.median(math.inf if time is None else time for time in times)
+    return None if median == math.inf else median
 
 
 def main() -> None:
     flags = parse_flags()
     config = TrainConfig.from_preset(
-        flags.preset, dataset=flags.dataset, data_dir=flags.data_dir, device=flags.device, seed=0
+        flags.preset,
+        dataset=flags.dataset,
+        data_dir=flags.data_dir,
+        device=flags.device,
+        seed=0,
+        **({} if flags.size is None else {"size": flags.size}),
     )
     speed = measure_speed(config, flags.rounds, flags.steps)
-    choice = measure_choice(config)
+
+    # Not before: what this process has in memory, those that it starts would count as theirs.
+    from infogan.data.datasets import load_dataset
+
+    images = load_dataset(config.dataset, config.data_dir, config.image_form).images
+    choice = measure_choice(config, images)
     start_up = measure_start_up(config)
     quality = measure_time_to_quality(config, flags.quality_seeds, flags.quality_steps, flags.quality_every)
 
@@ -464,6 +523,8 @@ def main() -> None:
 
     measures = {
         "preset": flags.preset,
+        "dataset": Path(flags.dataset).name,
+        "image_shape": list(images.shape[1:]),
         "batch_size": config.batch_size,
         "device": str(resolve_device(flags.device)),
         "environment": environment(),

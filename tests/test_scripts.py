@@ -276,7 +276,16 @@ def test_the_reference_loop_updates_every_net_and_reads_its_losses(benchmark, sm
 def test_the_time_to_a_quality_never_reached_is_none(benchmark, small):
     (result,) = benchmark.measure_time_to_quality(small(), 1, 3, 2)
     assert result["steps"] == 3
-    assert result["reached_s"] == {"mi_nats >= 2.25": None, "accuracy >= 0.9": None, "accuracy >= 0.95": None}
+    bars = ["mi_nats >= 2.25", *(f"accuracy >= {bar}" for bar in (0.9, 0.95, 0.98))]
+    assert result["reached_s"] == dict.fromkeys([*bars, *(f"frechet_digit_distance <= {bar}" for bar in (0.3, 0.25))])
+
+
+def test_bars_of_quality_are_met_from_their_own_side(benchmark):
+    met = benchmark.bars_met({"mi_nats": 2.26, "accuracy": 0.96, "frechet_digit_distance": 0.28})
+    assert [bar for bar, is_met in met.items() if not is_met] == ["accuracy >= 0.98", "frechet_digit_distance <= 0.25"]
+    assert [*benchmark.bars_met({"mi_nats": 2.0}).values()] == [False]  # of images without labels
+    assert benchmark._median([3.0, None, 5.0]) == 5.0
+    assert benchmark._median([3.0, None, None]) is None
 
 
 @pytest.mark.slow
