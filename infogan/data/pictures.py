@@ -56,7 +56,7 @@ def read_picture(
 
 
 def to_array(picture: Image.Image, channels: int) -> UInt8[np.ndarray, "ch h w"]:
-    """Returns an RGB picture as uint8, channels first: its 3 channels, or 1 with its luma (ITU-R 601)."""
+    """Returns a picture, RGB or grey, as uint8, channels first: its 3 channels, or 1 with its luma (ITU-R 601)."""
     if channels == 1:
         return np.array(picture.convert("L"))[None]
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
@@ -66,7 +66,7 @@ def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Returns the centre of a picture, as much of it as has the shape of `size`, resized with antialiasing.
 
     Args:
-        picture: RGB.
+        picture: RGB or grey.
         size: Height and width in pixels.
     """
     return ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.LANCZOS)
