@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works
 
 from infogan.config.command_line import FOLDER, check_new_file, make_parser
 from infogan.config.options import whole_number
+from infogan.config.presets import IMAGES_PRESET
 from infogan.config.train_config import TrainConfig
 from infogan.system.errors import UserError, run_script
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 SIDES = (28, 32, 64, 128)
 COUNTS = (10_000, 100_000, 1_000_000)
 RANKS = (1, 2)
+BATCH_SIZE = TrainConfig.from_preset(IMAGES_PRESET).batch_size
 SIDE_OF_MANY = 28  # px, of the images whose number grows, and of those that ranks share
 N_IMAGES = 5_000  # of each side
 N_STEPS = 5  # after a first one
@@ -97,8 +99,7 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables as Markdown")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also plot seconds and memory, as a PNG file")
     flags = parser.parse_args()
-    batch_size = TrainConfig().batch_size
-    for name, least, most in (("sides", 8, 1024), ("counts", batch_size, 10**8), ("ranks", 1, batch_size // 2)):
+    for name, least, most in (("sides", 8, 1024), ("counts", BATCH_SIZE, 10**8), ("ranks", 1, BATCH_SIZE // 2)):
         setattr(flags, name, sorted({whole_number(size, f"--{name}", least, most) for size in getattr(flags, name)}))
     for name in ("json", "markdown", "plot"):
         check_new_file(getattr(flags, name), f"--{name}")
@@ -157,7 +158,7 @@ def _of_count(folder: Path, count: int) -> Path:
 def _config(file: Path, **changes: Any) -> TrainConfig:
     """Returns what is measured: the preset for images of one's own, the same for few images as for many."""
     fixed: dict[str, Any] = {"device": "cpu", "precision": "float32", "diffaugment": "none"}
-    return TrainConfig.from_preset("images", dataset=str(file), **fixed, **changes)
+    return TrainConfig.from_preset(IMAGES_PRESET, dataset=str(file), **fixed, **changes)
 
 
 def _trainer(file: Path, **changes: Any) -> Trainer:
@@ -378,7 +379,7 @@ def main() -> None:
 
     ran_on = environment()
     title = (
-        f"Batches of {TrainConfig().batch_size}, float32, evaluation of {N_SAMPLES:,} samples; "
+        f"Batches of {BATCH_SIZE}, float32, evaluation of {N_SAMPLES:,} samples; "
         f"{ran_on['threads']} threads, torch {ran_on['torch']}, commit {ran_on['commit']}, {ran_on['started'][:10]}"
     )
     tables = describe(rows, title)
