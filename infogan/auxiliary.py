@@ -255,9 +255,8 @@ def interpolate_latents(
     """Returns the latents on the way from `start` (t = 0) to `end` (t = 1), one row for each pair.
 
     The noise follows a line, or the arc of `slerp`; continuous codes follow a line, and one that wraps the shorter way
-    round. The prior has nothing between two
-    categories: each is held at the start's value, or switches to the end's midway, or leaves the prior and goes
-    linearly from one one-hot vector to the other.
+    round. The prior has nothing between two categories: each is held at the start's value, or switches to the end's
+    midway, or leaves the prior and goes linearly from one one-hot vector to the other.
 
     Args:
         spec: The latents.

@@ -15,9 +15,14 @@ from torch import Tensor, nn
 from infogan.config.spec import LatentSpec
 
 
-def wrapped(angles: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """Returns angles in half turns, or differences of such, as the same ones in [-1, 1)."""
-    return (angles + 1) % 2 - 1
+def wrapped(angles: Float[Tensor, "*n"], period: float = 2.0) -> Float[Tensor, "*n"]:
+    """Returns angles, or differences of such, as the same ones within half a period of 0.
+
+    Args:
+        angles: In half turns, or in the unit of `period`.
+        period: Infinite for what does not wrap, which stays as it is.
+    """
+    return angles if math.isinf(period) else (angles + period / 2) % period - period / 2
 
 
 def direction(params: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:

@@ -392,18 +392,26 @@ class TestEquivariance:
         for a, b in zip(*statistics, strict=True):
             assert torch.equal(a, b)
 
-    def test_codes_learn_to_follow_the_views(self, build, with_views):
-        codes = "cat10,slant,thickness"
-        step = build(codes=codes, lambda_equivariance=10.0, lr_d=2e-3, lambda_cont=0.0)
-        for seed in range(150):
-            x_real, z, c, views = with_views(seed % 56, n=64, codes=codes)
-            step.update_discriminator(x_real, step.generator(z, c).detach(), c, views)
-        x_real, _, _, views = with_views(6, n=600, codes=codes)  # other images
-        step.discriminator.eval()
-        with torch.no_grad():
-            means = [posterior_means(step.spec, step.discriminator(x)[1]) for x in (x_real, views.images)]
-        change = means[1] - means[0]
-        found = torch.corrcoef(torch.cat([change, views.parameters], dim=1).T)[:2, 2:]
+    @pytest.fixture
+    def learned(self, build, with_views):
+        """Trains D and Q, and returns by how much their codes of other images change in views, and these parameters."""
+
+        def learn(codes, lambda_equivariance):
+            step = build(codes=codes, lambda_equivariance=lambda_equivariance, lr_d=2e-3, lambda_cont=0.0)
+            for seed in range(150):
+                x_real, z, c, views = with_views(seed % 56, n=64, codes=codes)
+                step.update_discriminator(x_real, step.generator(z, c).detach(), c, views)
+            x_real, _, _, views = with_views(6, n=600, codes=codes)  # other images
+            step.discriminator.eval()
+            with torch.no_grad():
+                means = [posterior_means(step.spec, step.discriminator(x)[1]) for x in (x_real, views.images)]
+            return means[1] - means[0], views.parameters
+
+        return learn
+
+    def test_codes_learn_to_follow_the_views(self, learned):
+        change, parameters = learned("cat10,slant,thickness", lambda_equivariance=10.0)
+        found = torch.corrcoef(torch.cat([change, parameters], dim=1).T)[:2, 2:]
         # Chance is 0 with a deviation of 0.04.
         assert found[0, 0] > 0.7 and found[1, 1] > 0.7
         assert found[0, 1].abs() < 0.3 and found[1, 0].abs() < 0.3
@@ -423,16 +431,8 @@ class TestEquivariance:
             loss = equivariance_loss(means, means + half_turns, torch.zeros(8, 1), wraps)
             assert loss.item() == pytest.approx(expected, abs=1e-5)
 
-    def test_an_angle_learns_to_turn_with_the_image(self, build, with_views):
-        codes = "cat10,circular:rotation"
-        step = build(codes=codes, lambda_equivariance=3.0, lr_d=2e-3, lambda_cont=0.0)
-        for seed in range(150):
-            x_real, z, c, views = with_views(seed % 56, n=64, codes=codes)
-            step.update_discriminator(x_real, step.generator(z, c).detach(), c, views)
-        x_real, _, _, views = with_views(6, n=600, codes=codes)  # other images
-        step.discriminator.eval()
-        with torch.no_grad():
-            angles = [math.pi * posterior_means(step.spec, step.discriminator(x)[1]) for x in (x_real, views.images)]
+    def test_an_angle_learns_to_turn_with_the_image(self, learned):
+        change, parameters = learned("cat10,circular:rotation", lambda_equivariance=3.0)
         # 0 at chance, 1 if all turn by as much as their views, which turn by any angle.
-        assert views.parameters.abs().max() > 3
-        assert torch.cos(angles[1] - angles[0] - views.parameters).mean() > 0.5
+        assert parameters.abs().max() > 3
+        assert torch.cos(math.pi * change - parameters).mean() > 0.5

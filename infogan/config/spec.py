@@ -98,15 +98,13 @@ class Circular:
 
     prior = "circular"
     dim = 1
-    variance = 1.0 / 3.0
     entropy_nats = math.log(2.0)
 
     def __str__(self) -> str:
         return f"{self.prior}:{self.transformation}" if self.transformation else self.prior
 
 
-Continuous = Uniform | Gaussian | Circular
-Code = Categorical | Continuous
+Code = Categorical | Uniform | Gaussian | Circular
 
 CODE_FORMS = (
     "catK (K categories, K >= 2), uniform, gaussian, circular, or uniform:NAME or gaussian:NAME, or NAME alone for "

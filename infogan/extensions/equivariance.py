@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
+from infogan.circular import wrapped
 from infogan.config.spec import Categorical, Circular, LatentSpec
 from infogan.config.train_config import TrainConfig
 from infogan.data.augment import NO_MAP, Augmentation
@@ -123,8 +124,8 @@ def _slope(name: str, images: Float[Tensor, "n ch h w"], augmentation: Augmentat
     views = augmentation.views(images, *augmentation.draw(len(images), torch.Generator().manual_seed(0)))
     about, column = TABLE[name], augmentation.named.index(name)
     of_images, of_views = (about.statistic(x, augmentation.background) for x in (images, views.images))
-    deviation = _wrapped(of_images - _mean(of_images, about.period), about.period).std().item()
-    change = _wrapped(of_views - of_images, about.period)
+    deviation = wrapped(of_images - _mean(of_images, about.period), about.period).std().item()
+    change = wrapped(of_views - of_images, about.period)
     # What the parameters do together is told apart by least squares.
     parameters = views.parameters - views.parameters.mean(dim=0)
     effect = torch.linalg.lstsq(parameters, (change - change.mean())[:, None]).solution[column].item()
@@ -139,10 +140,6 @@ def _mean(values: Float[Tensor, " n"], period: float) -> Float[Tensor, ""]:
         return values.mean()
     angles = values * (2 * math.pi / period)
     return torch.atan2(angles.sin().mean(), angles.cos().mean()) * (period / (2 * math.pi))
-
-
-def _wrapped(differences: Float[Tensor, " n"], period: float) -> Float[Tensor, " n"]:
-    return differences if math.isinf(period) else (differences + period / 2) % period - period / 2
 
 
 def equivariance_loss(
