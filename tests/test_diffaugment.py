@@ -88,7 +88,11 @@ def test_d_s_gan_loss_sees_transformed_images_and_q_the_images_themselves(small,
         step.transform = transform
         x_fake = step.generator(z, c)
         x_fake.retain_grad()
+        passes = []
+        step.discriminator.trunk[0].register_forward_hook(lambda *args, passes=passes: passes.append(args[1][0]))
         of_d = step.update_discriminator(x_real, x_fake.detach(), c)
+        # Of real images as they are nothing is asked where D sees them transformed: that pass would be in vain.
+        assert any(torch.equal(images, x_real) for images in passes) == (kind == "as they are")
         step.lambdas = [0.0] * 3
         found[kind] = of_d, step.update_generator(x_fake, c), x_fake.grad
     of_d = {kind: values for kind, (values, _, _) in found.items()}

@@ -129,9 +129,14 @@ class InfoGANStep:
     ) -> dict[str, Float[Tensor, ""]]:
         """Moves trunk, d_head and q_head, and returns the value of each term."""
         # Q's hidden layer sees generated images alone, so that its BatchNorm knows no others.
-        images = [x_real, x_fake] if views is None else [x_real, x_fake, views.images]
-        features_real, features_fake, *of_views = self._features(*images)
-        batch = UpdateBatch(x_fake, c, features_fake, x_real, features_real, views, of_views[0] if of_views else None)
+        images = {"real": x_real, "fake": x_fake}
+        if views is not None:
+            images["views"] = views.images
+        elif self.transform is not None:
+            del images["real"]  # D's loss reads them transformed, and nothing else reads them
+        features = dict(zip(images, self._features(*images.values()), strict=True))
+        of_real, of_views = features.get("real"), features.get("views")
+        batch = UpdateBatch(x_fake, c, features["fake"], x_real, of_real, views, of_views)
         return _descend(self.d_terms(batch), "loss_d", self.opt_d)
 
     def d_terms(self, batch: UpdateBatch) -> Terms:
@@ -143,7 +148,7 @@ class InfoGANStep:
 
     def d_loss(self, batch: UpdateBatch) -> Term:
         """Returns -V(D, G), or what stands for it."""
-        assert batch.x_real is not None and batch.features_real is not None
+        assert batch.x_real is not None
         logits_real = self._d_logits(batch.x_real, batch.features_real)
         logits_fake = self._d_logits(batch.x_fake, batch.features_fake)
         return Term(1.0, discriminator_loss(logits_real, logits_fake, self.gan_loss))
@@ -171,9 +176,10 @@ class InfoGANStep:
         """Returns G's part of V(D, G), in its non-saturating form."""
         return Term(1.0, generator_loss(self._d_logits(batch.x_fake, batch.features_fake), self.gan_loss))
 
-    def _d_logits(self, x: Float[Tensor, "n ch h w"], features: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
+    def _d_logits(self, x: Float[Tensor, "n ch h w"], features: Float[Tensor, "n f"] | None) -> Float[Tensor, " n"]:
         if self.transform is not None:
             (features,) = self._features(self.transform(x))
+        assert features is not None
         return self.discriminator.d_head(features)
 
     def mi_terms(self, c: Float[Tensor, "n c"], features_fake: Float[Tensor, "n f"]) -> Terms:
