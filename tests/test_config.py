@@ -201,6 +201,26 @@ def test_every_field_is_a_flag_with_help(script):
         assert field.metadata["doc"]
 
 
+@pytest.mark.parametrize(
+    ("dataset", "preset"),
+    [
+        ("mnist5k", "digits"),
+        ("emnist-letters", "digits"),
+        ("capitals", "digits"),
+        ("fashion", "fashion"),
+        ("some/pictures", "images"),
+        ("mine.npy", "images"),
+        ("cifar10", "images"),
+        ("stacked-mnist", "images"),
+        ("dsprites", "images"),
+    ],
+)
+def test_the_data_set_chooses_the_preset_unless_one_is_given(dataset, preset):
+    config = parse("--dataset", dataset).config
+    assert (config.preset, config.dataset, bool(config.spec.named)) == (preset, dataset, preset == "digits")
+    assert parse("--dataset", dataset, "--preset", "paper").config.preset == "paper"
+
+
 @pytest.mark.parametrize("preset", ["paper", "fashion", "images"])
 def test_a_preset_says_where_each_value_is_from(preset):
     described = TrainConfig.from_preset(preset).describe()

@@ -63,13 +63,6 @@ def test_the_set_ups_are_the_paper_s_with_a_source_for_each_value():
     assert TrainConfig.from_preset("digits", dataset="svhn").noise_dim == 62  # the paper's preset alone
 
 
-def test_images_of_one_s_own_start_from_their_own_preset():
-    config = parse_train_flags(["--dataset", "some/pictures"], "").config
-    assert config.preset == "images" and not config.spec.named
-    assert parse_train_flags(["--dataset", "mine.npy", "--preset", "digits"], "").config.preset == "digits"
-    assert parse_train_flags(["--dataset", "cifar10"], "").config.preset == "digits"
-
-
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_narrow_one_takes_steps_on_real_digits(name, digits):
     channels, height, width_px = SHAPES[name]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from infogan.config.datasets import is_own_images
 from infogan.config.options import (
     MAX_EPOCHS,
     MAX_STEPS,
@@ -21,7 +20,7 @@ from infogan.config.options import (
     parse_int,
     whole_number,
 )
-from infogan.config.presets import DEFAULT_PRESET, IMAGES_PRESET
+from infogan.config.presets import default_preset
 from infogan.config.train_config import HINTS, TrainConfig
 from infogan.system.errors import UserError, shortened
 from infogan.system.paths import usable_folder, usable_path
@@ -160,8 +159,7 @@ def parse_train_flags(argv: Sequence[str], description: str) -> StartRun | Resum
     if resume is not None:
         of_run = None if out_dir is None else str(out_dir)
         return ResumeRun(str(resume), given, of_run, epochs, bool(dry_run), bool(tensorboard))
-    default = IMAGES_PRESET if is_own_images(given.get("dataset", "auto")) else DEFAULT_PRESET
-    config = TrainConfig.from_preset(**{"preset": default, **given})
+    config = TrainConfig.from_preset(**{"preset": default_preset(given.get("dataset", "auto")), **given})
     return StartRun(config, str(out_dir or "."), epochs, bool(dry_run), bool(tensorboard))
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from infogan.config.datasets import DIGIT_SETS
+
 PresetName = Literal["digits", "fashion", "images", "paper"]
 DEFAULT_PRESET: PresetName = "digits"
-IMAGES_PRESET: PresetName = "images"  # of images of one's own
+IMAGES_PRESET: PresetName = "images"
+# Characters, light strokes on dark: outline tells their classes apart, and slant and thickness are factors of them.
+CHARACTER_SETS = DIGIT_SETS | {"kmnist", "emnist-letters", "emnist-balanced", "usps", "glyphs", "capitals"}
 
 # "Paper" is arXiv 1606.03657, "authors' code" the MNIST launcher of openai/InfoGAN, which fills in what the paper
 # leaves open. The fields' own defaults are the preset `digits`.
@@ -110,6 +114,13 @@ PAPER_SETUPS: dict[str, dict[str, tuple[Any, str]]] = {
         "lr_d": (2e-4, _RATES),
     },
 }
+
+
+def default_preset(dataset: str) -> PresetName:
+    """Returns the preset that a data set has where none is given."""
+    if dataset == "fashion":
+        return "fashion"
+    return DEFAULT_PRESET if dataset in CHARACTER_SETS else IMAGES_PRESET
 
 
 def preset_values(preset: str, dataset: str | None) -> dict[str, tuple[Any, str]]:

@@ -48,7 +48,8 @@ class TrainConfig:
     # A name only: `from_preset` and the command line apply its values.
     preset: PresetName = option(
         DEFAULT_PRESET,
-        "start from these values; other flags override them; images of your own start from images",
+        "start from these values; other flags override them; without it fashion starts from fashion, and all but "
+        "digits and letters from images",
         "run",
         first=True,
     )

@@ -129,14 +129,11 @@ class InfoGANStep:
     ) -> dict[str, Float[Tensor, ""]]:
         """Moves trunk, d_head and q_head, and returns the value of each term."""
         # Q's hidden layer sees generated images alone, so that its BatchNorm knows no others.
-        images = {"real": x_real, "fake": x_fake}
-        if views is not None:
-            images["views"] = views.images
-        elif self.transform is not None:
+        images = {"real": x_real, "fake": x_fake} | ({} if views is None else {"views": views.images})
+        if views is None and self.transform is not None:
             del images["real"]  # D's loss reads them transformed, and nothing else reads them
         features = dict(zip(images, self._features(*images.values()), strict=True))
-        of_real, of_views = features.get("real"), features.get("views")
-        batch = UpdateBatch(x_fake, c, features["fake"], x_real, of_real, views, of_views)
+        batch = UpdateBatch(x_fake, c, features["fake"], x_real, features.get("real"), views, features.get("views"))
         return _descend(self.d_terms(batch), "loss_d", self.opt_d)
 
     def d_terms(self, batch: UpdateBatch) -> Terms:
