@@ -182,6 +182,8 @@ def test_an_angle_turns_with_views_that_go_all_the_way_round(codes, digits, phot
     images = photographs if "hue" in codes else digits.images
     (instruction,) = told(codes, images)
     assert (instruction.slope, instruction.reach) == (1 / math.pi, math.pi)
+    name = "circular:hue" if "hue" in codes else "circular:rotation"
+    assert str(instruction).endswith(f"({name}): grows by the same angle; views have any")
     augmentation = augmentation_of(TrainConfig(codes=codes), images)
     x = to_unit_range(images[:100])
     turns = augmentation.views(x, *augmentation.draw(100, torch.Generator().manual_seed(0))).parameters

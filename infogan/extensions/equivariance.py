@@ -75,14 +75,18 @@ class Instruction:
         transformation: What it is named for.
         reach: The largest parameter of a view, to either side.
         slope: By how much the code grows per unit of the parameter.
+        wraps: Whether the code is an angle that goes once round as the parameter does.
     """
 
     position: int
     transformation: str
     reach: float
     slope: float
+    wraps: bool = False
 
     def __str__(self) -> str:
+        if self.wraps:
+            return f"c{self.position + 1} (circular:{self.transformation}): grows by the same angle; views have any"
         return (
             f"c{self.position + 1} ({self.transformation}): grows by {self.slope:.3g} per "
             f"{TABLE[self.transformation].unit}, of which views have up to {self.reach:.2g} to either side"
@@ -111,7 +115,7 @@ def instructions_for(
         code = spec.codes[position]
         assert not isinstance(code, Categorical)
         if isinstance(code, Circular):
-            found.append(Instruction(position, name, math.pi, 1 / math.pi))
+            found.append(Instruction(position, name, math.pi, 1 / math.pi, wraps=True))
             continue
         alone = replace(augmentation, affine=NO_MAP, named=(name,))
         slope, reach = _slope(name, some, affine if name in affine.named else alone)
