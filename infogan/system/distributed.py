@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -159,16 +159,26 @@ def any_rank(flag: bool) -> bool:
     return bool(flags)
 
 
-def _sum_over_ranks(part: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Returns the sum of a tensor over the ranks, which can be differentiated."""
-    from torch.distributed.nn.functional import all_reduce  # here, since some builds of torch do not have it
+class _SumOverRanks(torch.autograd.Function):
+    """The sum of a tensor over the ranks. Every rank's loss depends on every part: so its gradients are summed too.
 
-    return all_reduce(part)
+    Of torch's own two, one is deprecated and the other private.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        total = part.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _SumOverRanks.apply(gradient)
 
 
 def mean_over_ranks(part: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Returns the mean of a tensor over the ranks; unlike `average` it can be differentiated."""
-    return part if n_ranks() == 1 else _sum_over_ranks(part) / n_ranks()
+    return part if n_ranks() == 1 else _SumOverRanks.apply(part) / n_ranks()
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -189,9 +199,9 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         axes = [axis for axis in range(input.ndim) if axis != 1]
         shape = [1, -1] + [1] * (input.ndim - 2)
         n = input.numel() // input.shape[1] * n_ranks()
-        mean = _sum_over_ranks(input.sum(axes)) / n
+        mean = _SumOverRanks.apply(input.sum(axes)) / n
         centred = input - mean.view(shape)
-        variance = _sum_over_ranks(centred.square().sum(axes)) / n
+        variance = _SumOverRanks.apply(centred.square().sum(axes)) / n
         self._track(mean.detach(), variance.detach() * n / (n - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale.view(shape) + self.bias.view(shape)).to(dtype)
