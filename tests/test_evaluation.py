@@ -5,19 +5,24 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from torch import nn
 
+from infogan.config.spec import LatentSpec
+from infogan.data.datasets import ImageDataset
 from infogan.evaluation import feature_distances
 from infogan.evaluation.classifier import load_digit_classifier
-from infogan.evaluation.clustering import cluster
+from infogan.evaluation.clustering import cluster, smallest_category
 from infogan.evaluation.factors import partial_correlations
 from infogan.evaluation.feature_distances import frechet_distance, precision_recall_density_coverage
 from infogan.evaluation.information import bootstrap_interval
 from infogan.evaluation.quality import digit_histogram
 from infogan.evaluation.reference import classify
+from infogan.evaluation.subject import Subject
+from infogan.models import build
 
 
 class TestCluster:
@@ -545,3 +550,16 @@ class TestDigitHistogram:
     def test_bad_input_is_refused(self, digits, wanted, match):
         with pytest.raises(AssertionError, match=match):
             digit_histogram(np.array(digits, dtype=int), np.array(wanted))
+
+
+@pytest.mark.parametrize(("counts", "smallest"), [((5, 3, 2), 0.2), ((7, 3, 0), 0.0)])
+def test_the_smallest_category_is_known(counts, smallest):
+    spec = LatentSpec.parse("uniform,cat3")
+    categories = torch.arange(3).repeat_interleave(torch.tensor(counts))
+    q = torch.zeros(len(categories), spec.q_dim)
+    q[:, spec.q_slices[1]] = F.one_hot(categories, 3).float()
+    none = torch.empty(0, dtype=torch.int64)
+    images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
+    subject = Subject(*build(spec, (1, 8, 8), width=2), spec, ImageDataset("blank", images, none, images, none))
+    subject.q_on_test = q
+    assert smallest_category(subject) == {"c2": smallest}

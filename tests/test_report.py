@@ -304,7 +304,7 @@ class TestEvaluation:
         path = trained.latest_checkpoint()
         found = evaluate(path, "unused", "cpu", n_samples=100, fresh_q=TINY_Q)
         for model in ("infogan", "vanilla"):
-            shown = {"averaged_generator", "mutual_information", "clustering", "noise", "image_factors"}
+            shown = {"averaged_generator", "mutual_information", "clustering", "categories", "noise", "image_factors"}
             assert found[model].keys() == shown | {"random_features"}
         assert found["classifier_sha256"] is None
         assert "image quality by the digit classifier: need digits, not fashion" in describe_evaluation(found)

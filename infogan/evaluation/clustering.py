@@ -1,5 +1,7 @@
 """Categories of Q(c|x) against classes that it never saw: accuracy, NMI and ARI of the test images.
 
+Of images without classes there is still to say whether every category is used.
+
 Shapes: `n` images, `k` categories.
 """
 
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from infogan.config.spec import Categorical, LatentSpec
 from infogan.evaluation.registry import CODE, register_metric, register_record
-from infogan.evaluation.subject import LABELS, Subject, once
+from infogan.evaluation.subject import CATEGORICAL, LABELS, NO_DIGITS, Subject, once
 from infogan.latents import posterior_categories
 
 
@@ -161,4 +163,24 @@ def confusion(subject: Subject) -> dict[str, Any]:
     return {
         name: {"code_to_digit": list(found.code_to_digit), "confusion": found.confusion.tolist()}
         for name, found in clusterings(subject).items()
+    }
+
+
+@register_metric(
+    label="smallest category",
+    name="smallest_category",
+    table="categories of the test images",
+    place=("categories", CODE, "smallest_share"),
+    range=(0, 1),
+    at_chance=None,
+    higher_is_better=None,
+    needs={CATEGORICAL, NO_DIGITS},
+)
+def smallest_category(subject: Subject) -> dict[str, float]:
+    """Returns the share of the test images that is in the smallest category of each code; 0: one is never used."""
+    categories = posterior_categories(subject.spec, subject.q_on_test).numpy()
+    return {
+        subject.spec.names[i]: float(np.bincount(categories[:, column], minlength=n_categories(subject.spec, i)).min())
+        / len(categories)
+        for column, i in enumerate(subject.spec.categorical)
     }
