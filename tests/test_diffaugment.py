@@ -7,6 +7,7 @@ from stepping import build_step
 
 from infogan import Trainer, UserError
 from infogan.extensions.diffaugment import DiffAugment, change_color, cut_out, translate
+from infogan.losses import Term
 from infogan.system import distributed
 from infogan.training.loop import resumed
 from infogan.training.run import Run
@@ -101,6 +102,21 @@ def test_d_s_gan_loss_sees_transformed_images_and_q_the_images_themselves(small,
     assert len({float(values["loss_d"]) for values in of_d.values()}) == 3
     assert found["transformed"][2].abs().sum() > 0  # it reaches G
     assert not found["blank"][2].any()  # and on no other way
+
+
+def test_a_term_of_one_s_own_may_read_the_features_of_real_images_all_the_same(small, batch):
+    class Reads:
+        def d_terms(self, batch):
+            return {"size": Term(0.1, batch.features_real.square().mean())}
+
+    config = small(lambda_consistency=0.0, lambda_equivariance=0.0)
+    x_real, z, c = batch(config)
+    step = build_step(config)
+    step.transform, step.extensions = DiffAugment(ALL, 0), [Reads()]
+    with torch.no_grad():
+        x_fake = step.generator(z, c)
+        expected = step.discriminator.trunk(x_real).square().mean()
+    assert step.update_discriminator(x_real, x_fake, c)["size"] == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_a_run_with_it_resumes_exactly_and_a_baseline_changes_nothing(small, digits):

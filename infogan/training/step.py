@@ -130,7 +130,7 @@ class InfoGANStep:
         """Moves trunk, d_head and q_head, and returns the value of each term."""
         # Q's hidden layer sees generated images alone, so that its BatchNorm knows no others.
         images = {"real": x_real, "fake": x_fake} | ({} if views is None else {"views": views.images})
-        if views is None and self.transform is not None:
+        if self.transform is not None and not self.extensions:
             del images["real"]  # D's loss reads them transformed, and nothing else reads them
         features = dict(zip(images, self._features(*images.values()), strict=True))
         batch = UpdateBatch(x_fake, c, features["fake"], x_real, features.get("real"), views, features.get("views"))
