@@ -7,6 +7,7 @@ Shapes: `n` images, `k` categories.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,11 +110,16 @@ def cluster_by_codes(
         labels: Their classes.
         n_classes: Classes there are.
     """
-    categories = posterior_categories(spec, q_params).numpy()
-    return {
-        spec.names[i]: cluster(categories[:, column], labels, n_categories(spec, i), n_classes)
-        for column, i in enumerate(spec.categorical)
-    }
+    return {name: cluster(found, labels, k, n_classes) for name, found, k in _categories_by_code(spec, q_params)}
+
+
+def _categories_by_code(
+    spec: LatentSpec, q_params: Float[Tensor, "n q"]
+) -> Iterator[tuple[str, Int[np.ndarray, " n"], int]]:
+    """Yields the name of each categorical code, argmax Q(c|x) of each image, and how many categories there are."""
+    columns = posterior_categories(spec, q_params).numpy().T
+    for i, categories in zip(spec.categorical, columns, strict=True):
+        yield spec.names[i], categories, n_categories(spec, i)
 
 
 @once
@@ -178,9 +184,5 @@ def confusion(subject: Subject) -> dict[str, Any]:
 )
 def smallest_category(subject: Subject) -> dict[str, float]:
     """Returns the share of the test images that is in the smallest category of each code; 0: one is never used."""
-    categories = posterior_categories(subject.spec, subject.q_on_test).numpy()
-    return {
-        subject.spec.names[i]: float(np.bincount(categories[:, column], minlength=n_categories(subject.spec, i)).min())
-        / len(categories)
-        for column, i in enumerate(subject.spec.categorical)
-    }
+    found = _categories_by_code(subject.spec, subject.q_on_test)
+    return {name: float(np.bincount(of, minlength=k).min() / len(of)) for name, of, k in found}
