@@ -34,7 +34,8 @@ from infogan.config.spec import MAX_NOISE_DIM, OF_INTENSITIES, Q_STD_RANGE, TRAN
 from infogan.system.errors import UserError, shortened, shown
 
 DIFFAUGMENT_PARTS = ("color", "translation", "cutout")
-DIFFAUGMENT_BELOW = 5_000  # training images, with `auto`: docs/tried.md has why
+# What `auto` is, and below how many training images: docs/tried.md has why.
+DIFFAUGMENT_OF_FEW, DIFFAUGMENT_BELOW = "translation", 5_000
 
 
 @dataclass(frozen=True)
@@ -235,9 +236,9 @@ class TrainConfig:
     )
     diffaugment: str = option(
         "none",
-        "random transformations through which D's GAN loss sees real and generated images (DiffAugment), so that few "
-        f"images are not learned by heart: {','.join(DIFFAUGMENT_PARTS)}, or some of these; none; auto: all below "
-        f"{DIFFAUGMENT_BELOW:,} training images",
+        "random transformations through which D and Q see real and generated images (DiffAugment), so that D does not "
+        f"win where images are few: {','.join(DIFFAUGMENT_PARTS)}, or some of these; none; auto: {DIFFAUGMENT_OF_FEW} "
+        f"below {DIFFAUGMENT_BELOW:,} training images",
         "extensions",
         check=lambda value: value in ("none", "auto") or is_list_of(value, DIFFAUGMENT_PARTS),
         allowed=f"none, auto, or any of {', '.join(DIFFAUGMENT_PARTS)}, separated by commas, each once",
@@ -342,7 +343,7 @@ class TrainConfig:
         """Returns `diffaugment`, with `auto` as what it is for so many training images."""
         if self.diffaugment != "auto":
             return self.diffaugment
-        return ",".join(DIFFAUGMENT_PARTS) if n_images < DIFFAUGMENT_BELOW else "none"
+        return DIFFAUGMENT_OF_FEW if n_images < DIFFAUGMENT_BELOW else "none"
 
     @property
     def has_extensions(self) -> bool:

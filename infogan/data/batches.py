@@ -27,7 +27,7 @@ class UpdateBatch:
         c: The codes that they were made from.
         features_fake: Their features.
         x_real: Real images; the update of G has none.
-        features_real: Their features, unless D sees them transformed and there is no extension.
+        features_real: Their features.
         views: Augmented views of the real images, if an extension needs them.
         features_views: Their features.
     """

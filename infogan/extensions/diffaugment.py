@@ -1,10 +1,10 @@
-"""DiffAugment: D's GAN loss sees real and generated images through the same random, differentiable transformations.
+"""DiffAugment: D and Q see real and generated images through the same random, differentiable transformations.
 
-D then cannot learn a few thousand images by heart, and since G's images are transformed as well, G is not taught to
-draw transformed ones. The gradient reaches G through the transformation. Source: Zhao et al. 2020, arXiv 2006.10738.
+D then does not win where images are few, and since G's images are transformed as well, G is not taught to draw
+transformed ones. The gradient reaches G through the transformation. Source: Zhao et al. 2020, arXiv 2006.10738.
 
-Q reads images as they are, in a pass of the trunk of its own: a code that moves colour or place would else be hidden
-by a transformation that moves them too, and L_I would no longer be that of G's images.
+Q reads the features that D reads, and L_I remains a lower bound: by the data processing inequality a transformed image
+T(x) tells no more of c than x does, L_I ≤ I(c; T(G(z, c))) ≤ I(c; G(z, c)).
 
 Axes: n images, ch h w image.
 """

@@ -176,7 +176,7 @@ class RunRecorder(Recorder):
             sheet = self.run.samples / "training_images.png"
             auxiliary.save_png(auxiliary.contact_sheet(self.dataset.images), sheet)
             policy = self.config.diffaugment
-            diffaugment = [] if policy == "none" else [f"D sees them through DiffAugment: {policy}"]
+            diffaugment = [] if policy == "none" else [f"D and Q see them through DiffAugment: {policy}"]
             print(*self.dataset.notes, f"some of them: {sheet}", *diffaugment, sep="\n", file=sys.stderr)
 
     def write_resumed(self, state: dict[str, Any]) -> None:

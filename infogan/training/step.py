@@ -49,7 +49,7 @@ class InfoGANStep:
         discriminator: D and Q.
         config: Loss, weights, rates.
         extensions: They add terms to either update.
-        transform: What D's GAN loss sees images through; Q reads them as they are.
+        transform: What D and Q see G's images through; real ones, which the step is given, went through it before.
 
     Attributes:
         lambdas: λ_i of each code, as far as it is in force.
@@ -106,7 +106,7 @@ class InfoGANStep:
         Both updates share the images G(z, c): G does not move between them, so its forward pass is done once.
 
         Args:
-            x_real: Real images.
+            x_real: Real images, as D is to see them.
             z: Noise.
             c: Codes.
             views: Augmented views of the real images, for extensions that need them.
@@ -116,6 +116,8 @@ class InfoGANStep:
         """
         with self._autocast():
             x_fake = self.generator(z, c).float()
+        if self.transform is not None:
+            x_fake = self.transform(x_fake)
         of_d = self.update_discriminator(x_real, x_fake.detach(), c, views)
         of_g = self.update_generator(x_fake, c)
         return of_g | of_d  # of L_I, which both have, that of D's update
@@ -130,10 +132,8 @@ class InfoGANStep:
         """Moves trunk, d_head and q_head, and returns the value of each term."""
         # Q's hidden layer sees generated images alone, so that its BatchNorm knows no others.
         images = {"real": x_real, "fake": x_fake} | ({} if views is None else {"views": views.images})
-        if self.transform is not None and not self.extensions:
-            del images["real"]  # D's loss reads them transformed, and nothing else reads them
         features = dict(zip(images, self._features(*images.values()), strict=True))
-        batch = UpdateBatch(x_fake, c, features["fake"], x_real, features.get("real"), views, features.get("views"))
+        batch = UpdateBatch(x_fake, c, features["fake"], x_real, features["real"], views, features.get("views"))
         return _descend(self.d_terms(batch), "loss_d", self.opt_d)
 
     def d_terms(self, batch: UpdateBatch) -> Terms:
@@ -145,9 +145,8 @@ class InfoGANStep:
 
     def d_loss(self, batch: UpdateBatch) -> Term:
         """Returns -V(D, G), or what stands for it."""
-        assert batch.x_real is not None
-        logits_real = self._d_logits(batch.x_real, batch.features_real)
-        logits_fake = self._d_logits(batch.x_fake, batch.features_fake)
+        assert batch.features_real is not None
+        logits_real, logits_fake = map(self.discriminator.d_head, (batch.features_real, batch.features_fake))
         return Term(1.0, discriminator_loss(logits_real, logits_fake, self.gan_loss))
 
     def update_generator(
@@ -171,13 +170,7 @@ class InfoGANStep:
 
     def g_loss(self, batch: UpdateBatch) -> Term:
         """Returns G's part of V(D, G), in its non-saturating form."""
-        return Term(1.0, generator_loss(self._d_logits(batch.x_fake, batch.features_fake), self.gan_loss))
-
-    def _d_logits(self, x: Float[Tensor, "n ch h w"], features: Float[Tensor, "n f"] | None) -> Float[Tensor, " n"]:
-        if self.transform is not None:
-            (features,) = self._features(self.transform(x))
-        assert features is not None
-        return self.discriminator.d_head(features)
+        return Term(1.0, generator_loss(self.discriminator.d_head(batch.features_fake), self.gan_loss))
 
     def mi_terms(self, c: Float[Tensor, "n c"], features_fake: Float[Tensor, "n f"]) -> Terms:
         """Returns -λ_i L_I(c_i) of each code."""

@@ -133,6 +133,8 @@ class Trainer:
         self._follow_schedule()
         batch = (self.batches.next(), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
         x_real, z, c = (distributed.share(part) for part in batch)
+        if self._diffaugment is not None:
+            x_real = self._diffaugment(x_real)
         views = self._views(x_real)
         try:
             metrics = self._infogan(x_real, z, c, views)
@@ -266,7 +268,7 @@ def make_extensions(config: TrainConfig) -> list[Any]:
 
 
 def make_diffaugment(config: TrainConfig, n_images: int) -> Any:
-    """Returns what D's GAN loss sees images through, as `DiffAugment`; None where it sees them as they are."""
+    """Returns what D and Q see images through, as `DiffAugment`; None where they see them as they are."""
     policy = config.diffaugment_for(n_images)
     if policy == "none":
         return None
