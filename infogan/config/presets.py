@@ -29,7 +29,7 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "lambda_consistency": (0.0, "measured: with it, photographs become patterns: docs/tried.md"),
         "class_conditional_d": (False, "needs the consistency term"),
         "batch_size": (64, "measured: better images than of 128, after as many: docs/tried.md"),
-        "steps": (4000, "8 minutes for images of 32 px on two cores, 28 to 47 for 64 px: docs/speed.md"),
+        "steps": (4000, "8 minutes for images of 32 px on two cores, 27 to 33 for 64 px: docs/speed.md"),
         "diffaugment": ("auto", "measured: docs/tried.md"),
         # Of views, which only a code that is named, or the consistency term, asks for.
         "augment_rotation": (5.0, "gentle, since a view of any image must show the same"),
