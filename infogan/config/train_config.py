@@ -35,7 +35,7 @@ from infogan.system.errors import UserError, shortened, shown
 
 DIFFAUGMENT_PARTS = ("color", "translation", "cutout")
 # What `auto` is, and below how many training images: docs/tried.md has why.
-DIFFAUGMENT_OF_FEW, DIFFAUGMENT_BELOW = "translation", 5_000
+DIFFAUGMENT_OF_FEW, DIFFAUGMENT_BELOW = "translation", 2_500
 
 
 @dataclass(frozen=True)
