@@ -15,7 +15,7 @@ from infogan.data.augment import (
     warp,
 )
 from infogan.data.batches import to_unit_range
-from infogan.data.transformations import TABLE
+from infogan.data.transformations import TABLE, thickness_range, with_thickness
 
 NOTHING = AffineRange(rotation_degrees=0, scale=0, shear=0, translation=0)
 
@@ -109,12 +109,45 @@ def test_unnamed_augmentation_draws_the_maps_alone_and_leaves_later_numbers_as_t
     assert torch.equal(views.images, warp(x, drawn[0])) and views.parameters.shape == (len(x), 0)
 
 
+def test_strokes_of_views_are_as_thick_as_those_of_any_image(digits):
+    x = to_unit_range(digits.images[::5])
+    range_px = thickness_range(x, -1.0)
+    augmentation = Augmentation(NOTHING, 0.0, background=-1.0, thickness_px=range_px)
+    drawn = augmentation.draw(len(x), torch.Generator().manual_seed(0))
+    thicknesses = drawn[3]
+    assert range_px[0] <= thicknesses.min() < thicknesses.max() <= range_px[1]
+    before, after = (TABLE["thickness"].statistic(images, -1.0) for images in (x, augmentation.views(x, *drawn).images))
+    assert torch.corrcoef(torch.stack([after, thicknesses]))[0, 1] > 0.9
+    assert abs(torch.corrcoef(torch.stack([after, before]))[0, 1]) < 0.15
+    bright, dark = with_thickness(x, thicknesses, -1.0), with_thickness(-x, thicknesses, 1.0)
+    torch.testing.assert_close(dark, (-bright[0], bright[1]))
+
+
+def test_a_stroke_gains_or_loses_half_of_the_difference_on_each_side():
+    line = -torch.ones(1, 1, 28, 28)
+    line[..., 4:24, 11:15] = 1  # 4 px
+    now = TABLE["thickness"].statistic(line, -1.0)
+    for difference, widths in ((0.0, [4]), (2.0, [6]), (-2.0, [2]), (9.0, [10]), (-9.0, [0])):  # by 6 px at most
+        changed, dilations = with_thickness(line, now + difference, -1.0)
+        assert dilations.item() == pytest.approx(max(-3, min(3, difference / 2)), abs=1e-5)
+        assert (changed > 0).sum(dim=3).unique().tolist() == sorted({0, *widths})
+        assert changed.abs().min() == pytest.approx(1, abs=1e-4)  # whole pixels
+
+
+def test_a_code_named_thickness_is_told_how_thick_views_became(x):
+    augmentation = Augmentation(NOTHING, 0.0, ("thickness",), background=-1.0, thickness_px=(1.5, 4.0))
+    drawn = augmentation.draw(len(x), torch.Generator().manual_seed(0))
+    _, dilations = with_thickness(warp(x, drawn[0]), drawn[3], -1.0)
+    told = augmentation.views(x, *drawn).parameters
+    assert dilations.std() > 0.3 and torch.equal(told, drawn[2] + dilations[:, None])
+
+
 def test_views_carry_the_parameters_of_the_names_in_their_order(x):
     names = ("thickness", "slant", "shift-y")
     augmentation = Augmentation(NOTHING, 0.0, names, background=-1.0).reaching()
     assert augmentation.affine == AffineRange(rotation_degrees=0, scale=0, shear=0.15, translation=0.07)
-    affines, contrasts, applied = augmentation.draw(len(x), torch.Generator().manual_seed(1))
-    views = augmentation.views(x, affines, contrasts, applied)
+    affines, contrasts, applied, thicknesses = augmentation.draw(len(x), torch.Generator().manual_seed(1))
+    views = augmentation.views(x, affines, contrasts, applied, thicknesses)
     assert applied.shape == (len(x), 1) and torch.equal(views.parameters[:, 0], applied[:, 0])
     for column, name in ((1, "slant"), (2, "shift-y")):
         assert torch.equal(views.parameters[:, column], TABLE[name].of_map(affines))

@@ -1,6 +1,7 @@
 """Each extension: what its terms are, which weights they move, and how its parts of the nets work."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -13,7 +14,7 @@ from infogan.data.batches import UpdateBatch
 from infogan.extensions.class_conditional import ClassConditionalD, ProjectionHead
 from infogan.extensions.consistency import CATEGORY_JOINT_UPDATE, OVERCLUSTER_JOINT_UPDATE, Consistency
 from infogan.extensions.equivariance import Equivariance, equivariance_loss
-from infogan.extensions.information import information, joint_assignments, smoothed_information
+from infogan.extensions.information import entropy, information, joint_assignments, smoothed_information
 from infogan.extensions.overclusters import OverclusteredQ
 from infogan.training.trainer import augmentation_of, make_extensions, make_nets
 
@@ -184,6 +185,16 @@ class TestConsistency:
         assert sum(term.value.item() for term in terms.values()) == pytest.approx(wanted, rel=1e-4)
         logged = [term.logged.item() for term in terms.values()]
         assert logged == pytest.approx([information(average).max().item() for average in averages])
+
+    def test_the_entropy_of_the_overclusters_is_added_with_its_weight(self, step, config, with_views):
+        go_to(step, OVERCLUSTERING, config)
+        batch, (consistency, *_) = batch_of_features(step, *with_views()), step.extensions
+        logits = [step.discriminator.q_head.overcluster_logits(features) for features in batch.real_and_views()]
+        without = consistency.d_terms(batch)
+        consistency.config = dataclasses.replace(config, overcluster_entropy=0.5)
+        for code, (name, term) in enumerate(consistency.d_terms(batch).items()):
+            added = 0.5 * entropy(joint_assignments(*(of_codes[:, code] for of_codes in logits))).mean()
+            torch.testing.assert_close(term.value, without[name].value + added)
 
     @pytest.mark.parametrize("at", [CONSISTENCY_ONLY, RAMP_UP])
     def test_then_it_is_of_the_categories(self, step, config, with_views, at):

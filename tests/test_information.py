@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from infogan.extensions.information import (
+    entropy,
     information,
     joint_assignments,
     pointwise_information,
@@ -46,6 +47,19 @@ def test_views_of_which_every_tenth_is_assigned_otherwise():
 def test_uneven_clusters_have_their_entropy():
     certain = 100 * torch.eye(3)[[0, 0, 1, 2]][:, None]
     assert information_of(certain, certain).item() == pytest.approx(1.5 * math.log(2), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shares", "nats"), [([0.25] * 4, math.log(4)), ([1.0, 0.0, 0.0], 0.0), ([0.5, 0.25, 0.25], 1.5 * math.log(2))]
+)
+def test_entropy_is_of_the_shares_whatever_the_views(shares, nats):
+    shares = torch.tensor(shares)
+    for joint in (shares.diag(), torch.outer(shares, shares)):
+        joint.requires_grad_()
+        found = entropy(joint)
+        assert found.item() == pytest.approx(nats, abs=1e-6)
+        (gradient,) = torch.autograd.grad(found, joint)
+        assert gradient.isfinite().all()
 
 
 def test_each_assignment_is_by_itself():

@@ -204,6 +204,12 @@ class TrainConfig:
         "extensions",
         **between(1, 100),
     )
+    overcluster_entropy: float = option(
+        0.0,
+        "with --lambda-consistency: weight of the entropy of over-clusters, which keeps many of them in use",
+        "extensions",
+        **WEIGHT,
+    )
     class_conditional_d: bool = option(
         True,
         "with --lambda-consistency: once the category's L_I has its full weight, D is conditioned on Q's category",
@@ -233,6 +239,9 @@ class TrainConfig:
         "and their intensities u in [0, 1] become a u^b, with a and b between e^-this and e^this",
         "extensions",
         **between(0, 3),
+    )
+    augment_thickness: bool = option(
+        False, "and their strokes become as thick as those of any training image", "extensions"
     )
     diffaugment: str = option(
         "none",

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from infogan.data.transformations import SHIFTS, TABLE, content_centres
+from infogan.data.transformations import SHIFTS, TABLE, content_centres, with_thickness
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Views:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How views differ from their images: an affine map, contrast, and what codes are named for.
+    """How views differ from their images: an affine map, contrast, strokes, and what codes are named for.
 
     Attributes:
         affine: How far the maps go.
@@ -59,6 +59,7 @@ class Augmentation:
         named: The transformations that codes are named for, by their names.
         background: The grey level of the images' background.
         by_any_angle: Of the named ones, those that go all the way round.
+        thickness_px: From what to what the strokes of views are thick, whatever those of their images; None: as these.
     """
 
     affine: AffineRange
@@ -66,6 +67,7 @@ class Augmentation:
     named: tuple[str, ...] = ()
     background: float = -1.0
     by_any_angle: frozenset[str] = frozenset()
+    thickness_px: tuple[float, float] | None = None
 
     def reaching(self) -> Augmentation:
         """Returns the augmentation with maps that go at least as far as the named transformations need."""
@@ -85,8 +87,10 @@ class Augmentation:
         """Whether a code is told where the content goes: then nothing but the shift may move it."""
         return not {*SHIFTS}.isdisjoint(self.named)
 
-    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns what happens to n images, as `views` takes it: affine maps, contrasts, and parameters of `applied`.
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns what happens to n images, as `views` takes it.
+
+        That is affine maps, contrasts, parameters of `applied`, and thicknesses.
 
         Args:
             n: How many.
@@ -95,11 +99,14 @@ class Augmentation:
         affines, device = random_affines(n, self.affine, generator), generator.device
         # What is not asked for draws nothing, so that it leaves all later random numbers as they are.
         contrasts = random_contrasts(n, self.contrast, generator) if self.contrast > 0 else torch.ones(n, 2).to(device)
-        if not self.applied:
-            return affines, contrasts, torch.empty((n, 0), device=device)
-        u = torch.rand((n, len(self.applied)), generator=generator, device=device) * 2 - 1
-        limits = [math.pi if name in self.by_any_angle else TABLE[name].limit for name in self.applied]
-        return affines, contrasts, u * torch.tensor(limits, device=device)
+        applied = thicknesses = torch.empty((n, 0), device=device)
+        if self.applied:
+            u = torch.rand((n, len(self.applied)), generator=generator, device=device) * 2 - 1
+            limits = [math.pi if name in self.by_any_angle else TABLE[name].limit for name in self.applied]
+            applied = u * torch.tensor(limits, device=device)
+        if self.thickness_px is not None:
+            thicknesses = random_thicknesses(n, self.thickness_px, generator)
+        return affines, contrasts, applied, thicknesses
 
     def views(
         self,
@@ -107,17 +114,23 @@ class Augmentation:
         affines: Float[Tensor, "n 2 3"],
         contrasts: Float[Tensor, "n 2"],
         applied: Float[Tensor, "n applied"],
+        thicknesses: Float[Tensor, "n ..."],
     ) -> Views:
         """Returns views of images in [-1, 1], from what `draw` returned."""
         views = warp(images, about_content(affines, images, self.background) if self._moves_content else affines)
         if self.contrast > 0:
             views = change_contrast(views, contrasts)
         parameters = dict(zip(self.applied, applied.unbind(dim=1), strict=True))
+        dilations = 0.0
+        if self.thickness_px is not None:
+            views, dilations = with_thickness(views, thicknesses, self.background)
         for name in self.named:
             if (apply := TABLE[name].apply) is not None:
                 views = apply(views, parameters[name], self.background)
             elif (of_map := TABLE[name].of_map) is not None:
                 parameters[name] = of_map(affines)
+        if "thickness" in parameters:
+            parameters["thickness"] = parameters["thickness"] + dilations
         columns = [parameters[name] for name in self.named]
         return Views(views, torch.stack(columns, dim=1) if columns else images.new_empty((len(images), 0)))
 
@@ -172,6 +185,18 @@ def random_contrasts(n: int, strength: float, generator: torch.Generator) -> Flo
     """
     u = torch.rand((n, 2), generator=generator, device=generator.device) * 2 - 1
     return (strength * u).exp()
+
+
+def random_thicknesses(n: int, range_px: tuple[float, float], generator: torch.Generator) -> Float[Tensor, " n"]:
+    """Returns n thicknesses of strokes in pixels, whose logarithms are uniform.
+
+    Args:
+        n: How many.
+        range_px: The least and the largest.
+        generator: Drawn from, and advanced; the result is made on its device.
+    """
+    least, most = map(math.log, range_px)
+    return (least + (most - least) * torch.rand(n, generator=generator, device=generator.device)).exp()
 
 
 def change_contrast(images: Float[Tensor, "n ch h w"], contrasts: Float[Tensor, "n 2"]) -> Float[Tensor, "n ch h w"]:

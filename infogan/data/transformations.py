@@ -22,6 +22,7 @@ Images = Float[Tensor, "n ch h w"]
 PerImage = Float[Tensor, " n"]
 AffineMaps = Float[Tensor, "n 2 3"]
 SHIFTS = ("shift-x", "shift-y")
+MOST_DILATIONS = 3  # of 3×3 pixels
 _TINY = 1e-6  # below it there is nothing in an image that a statistic could be of
 
 
@@ -182,6 +183,27 @@ def _thicken(images: Images, t: PerImage, background: float) -> Images:
     t = _each(t if background < 0 else -t)
     dilated, eroded = F.max_pool2d(images, 3, 1, 1), -F.max_pool2d(-images, 3, 1, 1)
     return images + t.clamp_min(0) * (dilated - images) + (-t).clamp_min(0) * (eroded - images)
+
+
+def thickness_range(images: Images, background: float) -> tuple[float, float]:
+    """Returns between which thicknesses, in pixels, the strokes of nine in ten images are."""
+    least, most = _thickness(images, background).quantile(torch.tensor([0.05, 0.95])).tolist()
+    return least, most
+
+
+def with_thickness(images: Images, thicknesses: PerImage, background: float) -> tuple[Images, PerImage]:
+    """Returns images whose strokes are about as thick as is given, and by how many dilations they became so.
+
+    Args:
+        images: Of any thickness.
+        thicknesses: In pixels; no stroke gains or loses more than twice `MOST_DILATIONS`.
+        background: The grey level of their background.
+    """
+    t = (thicknesses - _thickness(images, background)) / 2  # a stroke grows on both sides
+    t = t.clamp(-MOST_DILATIONS, MOST_DILATIONS)
+    for done in range(MOST_DILATIONS):
+        images = _thicken(images, (t.abs() - done).clamp(0, 1) * t.sign(), background)
+    return images, t
 
 
 # Intensities and colours.

@@ -17,7 +17,7 @@ from torch import nn
 from infogan.config.train_config import TrainConfig
 from infogan.data.batches import UpdateBatch
 from infogan.extensions.base import Extension
-from infogan.extensions.information import information, joint_assignments, smoothed_information
+from infogan.extensions.information import entropy, information, joint_assignments, smoothed_information
 from infogan.extensions.overclusters import OverclusteredQ
 from infogan.extensions.schedule import mi_ramp, mi_ramp_steps
 from infogan.losses import Term, Terms
@@ -80,8 +80,10 @@ class Consistency(Extension):
         joints = mean_over_ranks(joint_assignments(logits[0], logits[1])).unflatten(0, (-1, q_head.n_heads))
         q_head.overcluster_joints.lerp_(joints.detach(), OVERCLUSTER_JOINT_UPDATE)
         # Clusters come into being by the chance of single batches: in the average there is nothing to start from.
-        found, logged = information(joints).mean(dim=1), information(q_head.overcluster_joints).amax(dim=1)
-        weight = -self.config.lambda_consistency
+        found, logged = information(joints), information(q_head.overcluster_joints).amax(dim=1)
+        if self.config.overcluster_entropy > 0:
+            found = found + self.config.overcluster_entropy * entropy(joints)
+        found, weight = found.mean(dim=1), -self.config.lambda_consistency
         return [Term(weight, value, log) for value, log in zip(found, logged, strict=True)]
 
     def _category_terms(self, batch: UpdateBatch) -> list[Term]:

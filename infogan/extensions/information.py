@@ -40,6 +40,15 @@ def information(joint: Float[Tensor, "*m k l"]) -> Float[Tensor, "*m"]:
     return (joint * pointwise_information(joint)).sum(dim=(-2, -1))
 
 
+def entropy(joint: Float[Tensor, "*m k k"]) -> Float[Tensor, "*m"]:
+    """Returns the entropy in nats of how many images each cluster has, from a symmetric joint distribution.
+
+    From 0, if one has them all, to ln k, if all have as many. Added to `information` it keeps clusters in use.
+    """
+    shares = joint.sum(dim=-1).clamp_min(torch.finfo(joint.dtype).tiny)  # 0 log 0 = 0
+    return -(shares * shares.log()).sum(dim=-1)
+
+
 def smoothed_information(joint: Float[Tensor, "*m k l"], average: Float[Tensor, "*m k l"]) -> Float[Tensor, "*m"]:
     """Returns a term whose gradient is that of `information`, taken at an average of the joint distribution.
 

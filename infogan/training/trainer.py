@@ -16,7 +16,7 @@ from infogan.config.spec import OF_COLOURS
 from infogan.config.train_config import HINTS, MAY_CHANGE, TrainConfig, differences
 from infogan.data.augment import AffineRange, Augmentation, Views
 from infogan.data.batches import ShuffledBatches, to_unit_range
-from infogan.data.transformations import background_of
+from infogan.data.transformations import background_of, thickness_range
 from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator, ImageShape, build
 from infogan.paper_nets import build_paper_nets
@@ -317,7 +317,9 @@ def augmentation_of(config: TrainConfig, images: UInt8[Tensor, "n ch h w"]) -> A
         raise UserError(f"codes: expected images in colour for {', '.join(sorted(of_colours))}, got grey ones")
     some = to_unit_range(images[:: -(-len(images) // N_FOR_BACKGROUND)].cpu())
     by_any_angle = frozenset(name for position, name in spec.named if position in spec.circular)
-    return Augmentation(affine, config.augment_contrast, named, background_of(some), by_any_angle).reaching()
+    background = background_of(some)
+    thickness_px = thickness_range(some, background) if config.augment_thickness else None
+    return Augmentation(affine, config.augment_contrast, named, background, by_any_angle, thickness_px).reaching()
 
 
 @torch.no_grad()
