@@ -39,6 +39,9 @@ SMALL = (
     0,
     "--augment-contrast",
     0.4,
+    "--augment-thickness",
+    "--overcluster-entropy",
+    0.5,
     # A quarter of the usual rates: Adam's first steps turn the last digits of small gradients into whole steps.
     "--lr-g",
     2.5e-4,
@@ -107,6 +110,8 @@ def one_rank(digits):
         precision="float32",
         log_every=1,
         augment_contrast=0.4,
+        augment_thickness=True,
+        overcluster_entropy=0.5,
         lr_g=2.5e-4,
         lr_d=1e-4,
         lr_heads=5e-4,
