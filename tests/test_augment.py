@@ -134,6 +134,14 @@ def test_a_stroke_gains_or_loses_half_of_the_difference_on_each_side():
         assert changed.abs().min() == pytest.approx(1, abs=1e-4)  # whole pixels
 
 
+def test_images_without_strokes_have_views_too():
+    blank = -torch.ones(8, 1, 28, 28)
+    range_px = thickness_range(blank, -1.0)
+    augmentation = Augmentation(NOTHING, 0.0, background=-1.0, thickness_px=range_px)
+    assert range_px == (0.5, 0.5)
+    assert torch.equal(augmentation.views(blank, *augmentation.draw(8, torch.Generator())).images, blank)
+
+
 def test_a_code_named_thickness_is_told_how_thick_views_became(x):
     augmentation = Augmentation(NOTHING, 0.0, ("thickness",), background=-1.0, thickness_px=(1.5, 4.0))
     drawn = augmentation.draw(len(x), torch.Generator().manual_seed(0))

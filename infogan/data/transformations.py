@@ -23,6 +23,7 @@ PerImage = Float[Tensor, " n"]
 AffineMaps = Float[Tensor, "n 2 3"]
 SHIFTS = ("shift-x", "shift-y")
 MOST_DILATIONS = 3  # of 3×3 pixels
+LEAST_STROKE_PX = 0.5  # of images without any, too
 _TINY = 1e-6  # below it there is nothing in an image that a statistic could be of
 
 
@@ -186,8 +187,9 @@ def _thicken(images: Images, t: PerImage, background: float) -> Images:
 
 
 def thickness_range(images: Images, background: float) -> tuple[float, float]:
-    """Returns between which thicknesses, in pixels, the strokes of nine in ten images are."""
-    least, most = _thickness(images, background).quantile(torch.tensor([0.05, 0.95])).tolist()
+    """Returns between which thicknesses, in pixels, nine in ten images' strokes are; `LEAST_STROKE_PX` or more."""
+    ends = _thickness(images, background).quantile(torch.tensor([0.05, 0.95]))
+    least, most = ends.clamp_min(LEAST_STROKE_PX).tolist()
     return least, most
 
 
