@@ -15,6 +15,7 @@ import functools
 import itertools
 import math
 import os
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,6 +41,7 @@ N_GIF_FRAMES = 36
 GIF_FRAME_MS = 70
 DPI = 100
 CHARACTER_PX = 8  # of the title, on average
+CHARACTERS_PER_INCH = 7  # of a title of a figure, if they are wide
 MAX_GRID_PX = 2000  # of a side; larger images are shown in fewer rows and columns
 ENLARGED_BELOW_PX = 64  # smaller images are shown at twice their size
 GAP_PX = 2  # between images
@@ -633,14 +635,16 @@ def _tile(x: Float[Tensor, "r k ch h w"], scale: int, gap: int = GAP_PX) -> UInt
     return canvas[:-gap, :-gap]
 
 
-def new_figure(width_inch: float, height_inch: float, n_axes: int = 1) -> tuple[Any, list[Any]]:
-    """Returns a new figure of matplotlib, and its axes, one below the other."""
+def new_figure(width_inch: float, height_inch: float, n_axes: int = 1, title: str = "") -> tuple[Any, list[Any]]:
+    """Returns a new figure of matplotlib, and its axes, one below the other; a long title takes several lines."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported only here: it takes a second
     from matplotlib.figure import Figure
 
     # The last bit of a quotient must not cost a pixel.
     figure = Figure(figsize=(width_inch + 1e-6, height_inch + 1e-6), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(textwrap.fill(title, int(width_inch * CHARACTERS_PER_INCH)), fontsize=11)
     return figure, [figure.add_subplot(n_axes, 1, i + 1) for i in range(n_axes)]
 
 

@@ -22,6 +22,7 @@ from infogan.evaluation.tables import Table, describe_evaluation
 from infogan.inversion import encoder_training
 from infogan.inversion.encoder import Encoder
 from infogan.training.checkpoint import load_checkpoint
+from infogan.training.curves import loss_figures
 
 TINY_Q = FreshQ(width=4, n_images=128, epochs=1, batch_size=64)
 
@@ -360,6 +361,19 @@ class TestPictures:
         # All but the names of the rows, on the left.
         np.testing.assert_array_equal(plain[:, 100:], renamed[:, 100:])
         assert (plain[:, :100] != renamed[:, :100]).any()
+
+    @pytest.mark.parametrize("title", ["Wohnungen im Sommer " * 7, "w" * 140], ids=["words", "one word"])
+    def test_a_long_title_is_not_cut_off(self, title):
+        table, clustering = {"c1": [0.5, 0.5]}, {"confusion": [[5, 1], [1, 5]], "code_to_digit": [0, 1]}
+        known = {"mutual_information": table, "importances": table, "factors": ["size", "hue"]}
+        for picture in (
+            figures.confusion_figure({"c1": clustering | {"accuracy": 10 / 12}}, title),
+            figures.factors_figure({"test images": table}, ["size", "hue"], title),
+            figures.factor_matrix_figure(known, title),
+            *loss_figures([{"step": 1, "loss_g": 1.0}], LatentSpec.parse("cat2,uniform"), title).values(),
+        ):
+            for edge in (picture[:, 0], picture[:, -1], picture[0]):
+                assert (edge == 255).all()
 
     def test_opposite_correlations_have_opposite_colours(self):
         table = {"test images": {"c2": [1.0, -1.0, None, 0.0]}}

@@ -63,7 +63,7 @@ def confusion_figure(
         class_names: Of the classes; numbers without.
     """
     n_rows = max(len(clustering["confusion"]) for clustering in clusterings.values())
-    figure, panels = new_figure(7, len(clusterings) * (1.3 + 0.36 * n_rows), n_axes=len(clusterings))
+    figure, panels = new_figure(7, 0.3 + len(clusterings) * (1.3 + 0.36 * n_rows), n_axes=len(clusterings), title=title)
     for axes, (name, clustering) in zip(panels, clusterings.items(), strict=True):
         matched = clustering["code_to_digit"]
         order = in_order_of_digits(matched)
@@ -76,7 +76,7 @@ def confusion_figure(
         _draw_matrix(axes, shares, texts, rows, columns, "Blues", (0, 1))
         if max(map(len, columns)) > 2:
             axes.tick_params(axis="x", rotation=30)
-        axes.set_title(f"{title}: accuracy {clustering['accuracy']:.3f}", fontsize=11)
+        axes.set_title(f"accuracy {clustering['accuracy']:.3f}", fontsize=11)
         axes.set_xlabel("class of the test image")
         axes.set_ylabel(f"category of {name} → class")
     return render(figure)
@@ -93,8 +93,8 @@ def factors_figure(
         attributes: Names of the columns.
         title: Above.
     """
-    titled = {f"{title}: partial correlation, {where}": table for where, table in panels.items()}
-    return _heat_maps(titled, attributes, "RdBu_r", (-1, 1))
+    described = {f"partial correlation, {where}": table for where, table in panels.items()}
+    return _heat_maps(described, attributes, "RdBu_r", (-1, 1), title)
 
 
 @default_style()
@@ -106,10 +106,10 @@ def factor_matrix_figure(disentanglement: dict[str, Any], title: str) -> UInt8[n
         title: Above.
     """
     panels = {
-        f"{title}: mutual information / entropy of the factor": disentanglement["mutual_information"],
-        f"{title}: importance to forests that predict the factor": disentanglement["importances"],
+        "mutual information / entropy of the factor": disentanglement["mutual_information"],
+        "importance to forests that predict the factor": disentanglement["importances"],
     }
-    return _heat_maps(panels, disentanglement["factors"], "Blues", (0, 1))
+    return _heat_maps(panels, disentanglement["factors"], "Blues", (0, 1), title)
 
 
 def _heat_maps(
@@ -117,15 +117,16 @@ def _heat_maps(
     columns: Sequence[str],
     colours: str,
     limits: tuple[float, float],
+    title: str,
 ) -> UInt8[np.ndarray, "height width 3"]:
     n_rows = sum(len(table) for table in panels.values())
     width = max(7, 0.9 * len(columns))
-    figure, all_axes = new_figure(width, 1.1 * len(panels) + 0.45 * n_rows, n_axes=len(panels))
-    for axes, (title, table) in zip(all_axes, panels.items(), strict=True):
+    figure, all_axes = new_figure(width, 0.3 + 1.1 * len(panels) + 0.45 * n_rows, n_axes=len(panels), title=title)
+    for axes, (what, table) in zip(all_axes, panels.items(), strict=True):
         values = np.array([[np.nan if r is None else r for r in row] for row in table.values()])
         texts = [["-" if np.isnan(r) else f"{r:.2f}" for r in row] for row in values]
         _draw_matrix(axes, values, texts, list(table), columns, colours, limits)
-        axes.set_title(title, fontsize=11)
+        axes.set_title(what, fontsize=11)
     return render(figure)
 
 

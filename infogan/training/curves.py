@@ -46,11 +46,11 @@ def loss_figures(
 def _loss_figure(
     rows: Sequence[dict[str, float]], key: str, name: str, at_chance: float, title: str
 ) -> UInt8[np.ndarray, "height width 3"]:
-    figure, (axes,) = new_figure(7, 4)
+    figure, (axes,) = new_figure(7, 4, title=title)
     for prefix, label, colour in (("", "InfoGAN", "C0"), ("vanilla_", "vanilla GAN", "C1")):
         _plot(axes, rows, prefix + key, label, color=colour)
     axes.axhline(at_chance, color="0.5", linestyle=":", label="D at chance")
-    _finish(axes, title, name)
+    _finish(axes, name)
     return render(figure)
 
 
@@ -64,7 +64,7 @@ def _mi_figure(
     """
     kinds = [("categorical", spec.categorical), ("continuous", spec.continuous)]
     kinds = [(kind, positions) for kind, positions in kinds if positions]
-    figure, panels = new_figure(7, 3.6 * len(kinds), n_axes=len(kinds))
+    figure, panels = new_figure(7, 3.6 * len(kinds), n_axes=len(kinds), title=title)
     for axes, (kind, positions) in zip(panels, kinds, strict=True):
         for n, i in enumerate(positions):
             name, code = spec.names[i], f"{spec.names[i]} ({spec.codes[i]})"
@@ -82,7 +82,7 @@ def _mi_figure(
             for step, event in happened.items():
                 axes.axvline(step, color="0.7", linewidth=0.8)
                 axes.text(step, 0.02, event, transform=axes.get_xaxis_transform(), rotation=90, fontsize=7, ha="right")
-        _finish(axes, title, f"L_I of {kind} codes, nats", least=-1.0)
+        _finish(axes, f"L_I of {kind} codes, nats", least=-1.0)
     return render(figure)
 
 
@@ -90,7 +90,8 @@ def _evaluation_figure(
     rows: Sequence[dict[str, float]], spec: LatentSpec, title: str
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Accuracy and NMI of the test images, where there is a category, above L_I of fresh samples."""
-    figure, panels = new_figure(7, 3.6 * (2 if spec.categorical else 1), n_axes=2 if spec.categorical else 1)
+    n_panels = 2 if spec.categorical else 1
+    figure, panels = new_figure(7, 3.6 * n_panels, n_axes=n_panels, title=title)
     for prefix, label in (("", "InfoGAN"), ("vanilla_", "vanilla GAN")):
         for n, i in enumerate(spec.categorical):
             name, shade = spec.names[i], 4 * n + (2 if prefix else 0)
@@ -101,9 +102,9 @@ def _evaluation_figure(
             _plot(panels[-1], rows, f"{prefix}eval_mi_{name}", f"{label}, {title_of_code}", f"C{shade}")
     if spec.categorical:
         panels[0].set_ylim(0, 1)
-        _finish(panels[0], title, "clustering of test images")
+        _finish(panels[0], "clustering of test images")
     panels[-1].axhline(0, color="0.8", linewidth=0.8)
-    _finish(panels[-1], title, "L_I on fresh samples, nats", least=-1.0)
+    _finish(panels[-1], "L_I on fresh samples, nats", least=-1.0)
     return render(figure)
 
 
@@ -113,8 +114,7 @@ def _plot(axes: Any, rows: Sequence[dict[str, float]], key: str, label: str, col
         axes.plot(*zip(*points, strict=True), label=label, color=color, linestyle=style, linewidth=1.2)
 
 
-def _finish(axes: Any, title: str, y_label: str, least: float = -math.inf) -> None:
-    axes.set_title(title, fontsize=11)
+def _finish(axes: Any, y_label: str, least: float = -math.inf) -> None:
     axes.set_xlabel("step")
     is_cut = axes.get_ylim()[0] < least  # a wild start must not flatten the rest
     if is_cut:
