@@ -1,4 +1,4 @@
-"""Losses and L_I of short runs, one thread, float32: what they were before the package was rebuilt in rooms.
+"""Losses and L_I of short runs, one thread, float32: what they were when they were last meant to change.
 
 python tests/golden.py        prints the series as they are now, for tests/golden.json
 """

@@ -1,4 +1,4 @@
-"""Training gives what it gave before the package was rebuilt, step by step."""
+"""Training gives what it gave when it was last meant to change, step by step."""
 
 import json
 

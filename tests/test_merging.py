@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from infogan.extensions.information import information
-from infogan.extensions.merging import merge_clusters, merged_joint
+from infogan.extensions.merging import merge_clusters, merged_joint, with_itself
 
 
 def same_partition(a, b):
@@ -48,6 +48,8 @@ def test_few_clusters_are_merged_as_well_as_can_be():
     for seed in range(10):
         joint = joint_of(torch.tensor([0, 0, 1, 1, 2, 2, 2]), 0.3, noise=0.05, seed=seed)
 
+        joint = with_itself(joint)
+
         def kept(groups, joint=joint):
             return information(torch.nn.functional.one_hot(groups, 3).to(joint.dtype).mT @ joint)
 
@@ -55,6 +57,24 @@ def test_few_clusters_are_merged_as_well_as_can_be():
         assert found > 0.95 * best
         best_found += found > best - 1e-9
     assert best_found >= 8  # single moves may end in a lesser optimum
+
+
+def test_a_cluster_of_images_and_the_one_of_their_views_are_one_group():
+    # Two kinds, narrow and wide; the narrow of either kind are in clusters 0 and 4, and their views in 1 and 5, ...
+    flow = torch.zeros(8, 8, dtype=torch.float64)
+    for image, view, other_kind in ((0, 1, 5), (2, 3, 7), (4, 5, 1), (6, 7, 3)):
+        flow[image, view], flow[image, other_kind] = 0.6, 0.1
+        flow[image, view ^ 2] = 0.3  # a view may be wider or narrower
+    joint = (flow + flow.T) / (flow + flow.T).sum()
+    groups = merge_clusters(joint, 2)
+    assert same_partition(groups, torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]))
+
+
+def test_with_every_other_view_the_image_itself_a_joint_distribution_keeps_its_margins():
+    joint = joint_of(torch.arange(6) % 2, 0.5, noise=0.1)
+    found = with_itself(joint)
+    torch.testing.assert_close(found.sum(dim=1), joint.sum(dim=1))
+    torch.testing.assert_close(found - joint / 2, joint.sum(dim=1).diag() / 2)
 
 
 def test_as_many_groups_as_clusters_are_the_clusters():

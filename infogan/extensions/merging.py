@@ -2,6 +2,10 @@
 
 The agglomerative information bottleneck (Slonim & Tishby 1999): two clusters are merged where that costs least of the
 mutual information between an image's cluster and its view's. Then single clusters change groups while it gains some.
+
+An image counts as a view of itself for half of its views. Else, two clusters of which one has a kind of images and the
+other their views would stay apart, since each says much about the other; and with the image as its own view they go
+over into the same clusters, and merging them costs nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ def merge_clusters(joint: Float[Tensor, "k k"], n_groups: int) -> Int[Tensor, " 
         n_groups: At most k.
     """
     # In float64 and on the CPU, so that ties are broken equally everywhere.
-    joint = joint.detach().cpu().double()
+    joint = with_itself(joint.detach().cpu().double())
     return _moved(joint, _merged(joint, n_groups), n_groups)
 
 
@@ -39,6 +43,11 @@ def best_merge(joints: Float[Tensor, "m k k"], n_groups: int) -> tuple[int, Int[
     found = torch.stack([merged_joint(*of_set, n_groups) for of_set in zip(joints, groups, strict=True)])
     best = int(information(found).argmax())
     return best, groups[best]
+
+
+def with_itself(joint: Float[Tensor, "*m k k"]) -> Float[Tensor, "*m k k"]:
+    """Returns the joint distribution of clusters, were every other view the image itself."""
+    return (joint + joint.sum(dim=-1).diag_embed()) / 2
 
 
 def merged_joint(joint: Float[Tensor, "k k"], groups: Int[Tensor, " k"], n_groups: int) -> Float[Tensor, "g g"]:
