@@ -109,16 +109,21 @@ def test_unnamed_augmentation_draws_the_maps_alone_and_leaves_later_numbers_as_t
     assert torch.equal(views.images, warp(x, drawn[0])) and views.parameters.shape == (len(x), 0)
 
 
-def test_strokes_of_views_are_as_thick_as_those_of_any_image(digits):
+def size_px(x):
+    return 28 * TABLE["scale"].statistic(x, -1.0).exp()
+
+
+def test_strokes_of_views_are_as_thick_for_their_size_as_those_of_any_image(digits):
     x = to_unit_range(digits.images[::5])
-    range_px = thickness_range(x, -1.0)
-    augmentation = Augmentation(NOTHING, 0.0, background=-1.0, thickness_px=range_px)
+    range_ = thickness_range(x, -1.0)
+    augmentation = Augmentation(NOTHING, 0.0, background=-1.0, thicknesses=range_)
     drawn = augmentation.draw(len(x), torch.Generator().manual_seed(0))
     thicknesses = drawn[3]
-    assert range_px[0] <= thicknesses.min() < thicknesses.max() <= range_px[1]
-    before, after = (TABLE["thickness"].statistic(images, -1.0) for images in (x, augmentation.views(x, *drawn).images))
-    assert torch.corrcoef(torch.stack([after, thicknesses]))[0, 1] > 0.9
-    assert abs(torch.corrcoef(torch.stack([after, before]))[0, 1]) < 0.15
+    assert range_[0] <= thicknesses.min() < thicknesses.max() <= range_[1]
+    views = augmentation.views(x, *drawn).images
+    before, after = (TABLE["thickness"].statistic(images, -1.0) / size_px(images) for images in (x, views))
+    assert torch.corrcoef(torch.stack([after, thicknesses]))[0, 1] > 0.85
+    assert abs(torch.corrcoef(torch.stack([after, before]))[0, 1]) < 0.35
     bright, dark = with_thickness(x, thicknesses, -1.0), with_thickness(-x, thicknesses, 1.0)
     torch.testing.assert_close(dark, (-bright[0], bright[1]))
 
@@ -126,24 +131,34 @@ def test_strokes_of_views_are_as_thick_as_those_of_any_image(digits):
 def test_a_stroke_gains_or_loses_half_of_the_difference_on_each_side():
     line = -torch.ones(1, 1, 28, 28)
     line[..., 4:24, 11:15] = 1  # 4 px
-    now = TABLE["thickness"].statistic(line, -1.0)
-    for difference, widths in ((0.0, [4]), (2.0, [6]), (-2.0, [2]), (9.0, [10]), (-9.0, [0])):  # by 6 px at most
-        changed, dilations = with_thickness(line, now + difference, -1.0)
+    now, size = TABLE["thickness"].statistic(line, -1.0), size_px(line)
+    for difference, widths in ((0.0, [4]), (2.0, [6]), (-2.0, [2]), (9.0, [10])):  # by 6 px at most
+        changed, dilations = with_thickness(line, (now + difference) / size, -1.0)
         assert dilations.item() == pytest.approx(max(-3, min(3, difference / 2)), abs=1e-5)
         assert (changed > 0).sum(dim=3).unique().tolist() == sorted({0, *widths})
         assert changed.abs().min() == pytest.approx(1, abs=1e-4)  # whole pixels
 
 
+def test_a_small_letter_is_as_bold_as_a_large_one_if_its_strokes_are_thinner():
+    rings, (y, x) = -torch.ones(2, 1, 64, 64), torch.meshgrid(*2 * [torch.arange(64.0) - 31.5], indexing="ij")
+    for ring, radius in zip(rings, (12, 24), strict=True):
+        ring[0, (torch.hypot(x, y) - radius).abs() < radius / 8] = 1
+    least, most = thickness_range(rings, -1.0)
+    assert most == pytest.approx(least, rel=0.07)  # pixels
+    _, dilations = with_thickness(rings, torch.full((2,), 1.5 * least), -1.0)
+    small, large = dilations.tolist()
+    assert 1.8 * small < large < 2.5 * small
+    assert 0.5 < small < 1
+
+
 def test_images_without_strokes_have_views_too():
     blank = -torch.ones(8, 1, 28, 28)
-    range_px = thickness_range(blank, -1.0)
-    augmentation = Augmentation(NOTHING, 0.0, background=-1.0, thickness_px=range_px)
-    assert range_px == (0.5, 0.5)
+    augmentation = Augmentation(NOTHING, 0.0, background=-1.0, thicknesses=thickness_range(blank, -1.0))
     assert torch.equal(augmentation.views(blank, *augmentation.draw(8, torch.Generator())).images, blank)
 
 
 def test_a_code_named_thickness_is_told_how_thick_views_became(x):
-    augmentation = Augmentation(NOTHING, 0.0, ("thickness",), background=-1.0, thickness_px=(1.5, 4.0))
+    augmentation = Augmentation(NOTHING, 0.0, ("thickness",), background=-1.0, thicknesses=(0.25, 0.6))
     drawn = augmentation.draw(len(x), torch.Generator().manual_seed(0))
     _, dilations = with_thickness(warp(x, drawn[0]), drawn[3], -1.0)
     told = augmentation.views(x, *drawn).parameters

@@ -241,7 +241,7 @@ class TrainConfig:
         **between(0, 3),
     )
     augment_thickness: bool = option(
-        False, "and their strokes become as thick as those of any training image", "extensions"
+        False, "and their strokes become as thick, for their size, as those of any training image", "extensions"
     )
     diffaugment: str = option(
         "none",

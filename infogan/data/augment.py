@@ -59,7 +59,8 @@ class Augmentation:
         named: The transformations that codes are named for, by their names.
         background: The grey level of the images' background.
         by_any_angle: Of the named ones, those that go all the way round.
-        thickness_px: From what to what the strokes of views are thick, whatever those of their images; None: as these.
+        thicknesses: From what to what the strokes of views are thick, for their size, whatever those of their images;
+            None: as these.
     """
 
     affine: AffineRange
@@ -67,7 +68,7 @@ class Augmentation:
     named: tuple[str, ...] = ()
     background: float = -1.0
     by_any_angle: frozenset[str] = frozenset()
-    thickness_px: tuple[float, float] | None = None
+    thicknesses: tuple[float, float] | None = None
 
     def reaching(self) -> Augmentation:
         """Returns the augmentation with maps that go at least as far as the named transformations need."""
@@ -104,8 +105,8 @@ class Augmentation:
             u = torch.rand((n, len(self.applied)), generator=generator, device=device) * 2 - 1
             limits = [math.pi if name in self.by_any_angle else TABLE[name].limit for name in self.applied]
             applied = u * torch.tensor(limits, device=device)
-        if self.thickness_px is not None:
-            thicknesses = random_thicknesses(n, self.thickness_px, generator)
+        if self.thicknesses is not None:
+            thicknesses = random_thicknesses(n, self.thicknesses, generator)
         return affines, contrasts, applied, thicknesses
 
     def views(
@@ -122,7 +123,7 @@ class Augmentation:
             views = change_contrast(views, contrasts)
         parameters = dict(zip(self.applied, applied.unbind(dim=1), strict=True))
         dilations = 0.0
-        if self.thickness_px is not None:
+        if self.thicknesses is not None:
             views, dilations = with_thickness(views, thicknesses, self.background)
         for name in self.named:
             if (apply := TABLE[name].apply) is not None:
@@ -187,15 +188,15 @@ def random_contrasts(n: int, strength: float, generator: torch.Generator) -> Flo
     return (strength * u).exp()
 
 
-def random_thicknesses(n: int, range_px: tuple[float, float], generator: torch.Generator) -> Float[Tensor, " n"]:
-    """Returns n thicknesses of strokes in pixels, whose logarithms are uniform.
+def random_thicknesses(n: int, range_: tuple[float, float], generator: torch.Generator) -> Float[Tensor, " n"]:
+    """Returns n thicknesses of strokes, whose logarithms are uniform.
 
     Args:
         n: How many.
-        range_px: The least and the largest.
+        range_: The least and the largest.
         generator: Drawn from, and advanced; the result is made on its device.
     """
-    least, most = map(math.log, range_px)
+    least, most = map(math.log, range_)
     return (least + (most - least) * torch.rand(n, generator=generator, device=generator.device)).exp()
 
 

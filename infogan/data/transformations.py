@@ -186,10 +186,15 @@ def _thicken(images: Images, t: PerImage, background: float) -> Images:
     return images + t.clamp_min(0) * (dilated - images) + (-t).clamp_min(0) * (eroded - images)
 
 
+def _size_px(images: Images, background: float) -> PerImage:
+    """The geometric mean of the deviations along both axes: in a narrow letter there is no room for a thick stroke."""
+    return math.sqrt(images[0, 0].numel()) * _scale(images, background).exp()
+
+
 def thickness_range(images: Images, background: float) -> tuple[float, float]:
-    """Returns between which thicknesses, in pixels, nine in ten images' strokes are; `LEAST_STROKE_PX` or more."""
-    ends = _thickness(images, background).quantile(torch.tensor([0.05, 0.95]))
-    least, most = ends.clamp_min(LEAST_STROKE_PX).tolist()
+    """Returns between which thicknesses nine in ten images' strokes are, for the size of what they show."""
+    thicknesses = _thickness(images, background).clamp_min(LEAST_STROKE_PX) / _size_px(images, background)
+    least, most = thicknesses.quantile(torch.tensor([0.05, 0.95])).tolist()
     return least, most
 
 
@@ -198,10 +203,12 @@ def with_thickness(images: Images, thicknesses: PerImage, background: float) -> 
 
     Args:
         images: Of any thickness.
-        thicknesses: In pixels; no stroke gains or loses more than twice `MOST_DILATIONS`.
+        thicknesses: As `thickness_range` has them: a small letter is as bold as a large one if its strokes are thinner.
+            No stroke gains or loses more than twice `MOST_DILATIONS`, and none becomes thinner than `LEAST_STROKE_PX`.
         background: The grey level of their background.
     """
-    t = (thicknesses - _thickness(images, background)) / 2  # a stroke grows on both sides
+    wanted_px = (thicknesses * _size_px(images, background)).clamp_min(LEAST_STROKE_PX)
+    t = (wanted_px - _thickness(images, background)) / 2  # a stroke grows on both sides
     t = t.clamp(-MOST_DILATIONS, MOST_DILATIONS)
     for done in range(MOST_DILATIONS):
         images = _thicken(images, (t.abs() - done).clamp(0, 1) * t.sign(), background)

@@ -107,7 +107,7 @@ def instructions_for(
         UserError: The images do not differ in what a code is named for.
     """
     some = to_unit_range(images[:: -(-len(images) // N_IMAGES)].cpu())
-    augmentation = replace(augmentation, contrast=0.0, thickness_px=None)
+    augmentation = replace(augmentation, contrast=0.0, thicknesses=None)
     # Affine maps change several parameters at once; another transformation is measured alone.
     affine = replace(augmentation, named=tuple(name for name in augmentation.named if TABLE[name].of_map is not None))
     found = []

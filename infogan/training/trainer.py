@@ -318,8 +318,8 @@ def augmentation_of(config: TrainConfig, images: UInt8[Tensor, "n ch h w"]) -> A
     some = to_unit_range(images[:: -(-len(images) // N_FOR_BACKGROUND)].cpu())
     by_any_angle = frozenset(name for position, name in spec.named if position in spec.circular)
     background = background_of(some)
-    thickness_px = thickness_range(some, background) if config.augment_thickness else None
-    return Augmentation(affine, config.augment_contrast, named, background, by_any_angle, thickness_px).reaching()
+    thicknesses = thickness_range(some, background) if config.augment_thickness else None
+    return Augmentation(affine, config.augment_contrast, named, background, by_any_angle, thicknesses).reaching()
 
 
 @torch.no_grad()
