@@ -189,7 +189,9 @@ def test_the_deviation_of_q_is_a_number_or_learned():
 
 def test_a_preset_in_python_is_the_preset_on_the_command_line():
     assert TrainConfig.from_preset("paper", seed=3) == parse("--preset", "paper", "--seed", "3").config
-    with pytest.raises(UserError, match="--preset: expected one of digits, fashion, images, paper, got 'papre'"):
+    with pytest.raises(
+        UserError, match="--preset: expected one of digits, letters, fashion, images, paper, got 'papre'"
+    ):
         TrainConfig.from_preset("papre")
 
 
@@ -206,7 +208,7 @@ def test_every_field_is_a_flag_with_help(script):
     [
         ("mnist5k", "digits"),
         ("emnist-letters", "digits"),
-        ("capitals", "digits"),
+        ("capitals", "letters"),
         ("fashion", "fashion"),
         ("some/pictures", "images"),
         ("mine.npy", "images"),
@@ -217,11 +219,15 @@ def test_every_field_is_a_flag_with_help(script):
 )
 def test_the_data_set_chooses_the_preset_unless_one_is_given(dataset, preset):
     config = parse("--dataset", dataset).config
-    assert (config.preset, config.dataset, bool(config.spec.named)) == (preset, dataset, preset == "digits")
+    assert (config.preset, config.dataset, bool(config.spec.named)) == (
+        preset,
+        dataset,
+        preset in ("digits", "letters"),
+    )
     assert parse("--dataset", dataset, "--preset", "paper").config.preset == "paper"
 
 
-@pytest.mark.parametrize("preset", ["paper", "fashion", "images"])
+@pytest.mark.parametrize("preset", ["paper", "letters", "fashion", "images"])
 def test_a_preset_says_where_each_value_is_from(preset):
     described = TrainConfig.from_preset(preset).describe()
     for name, (value, source) in PRESETS[preset].items():
