@@ -35,7 +35,7 @@ from infogan.system.errors import UserError
 from infogan.system.files import write_atomically
 from infogan.system.runtime import evaluating
 
-MAX_CATEGORIES_SHOWN = 20
+MAX_CATEGORIES_SHOWN = 30  # so that an alphabet is
 N_NOISE_ROWS = 10
 N_GIF_FRAMES = 36
 GIF_FRAME_MS = 70

@@ -288,6 +288,13 @@ def test_a_picture_that_cannot_be_written_is_named(tmp_path):
         auxiliary.save_png(np.zeros((4, 4, 3), np.uint8), tmp_path / "no folder" / "a.png")
 
 
+def test_an_alphabet_is_shown_whole():
+    sweep, of_noise = itertools.islice(auxiliary.gallery(spec_of("cat26,uniform")), 2)
+    letters = [str(k) for k in range(26)]
+    assert auxiliary.thinned(sweep.latents, 32, 32).columns == letters
+    assert auxiliary.thinned(of_noise.latents, 32, 32).rows == letters
+
+
 @pytest.mark.parametrize(
     ("codes", "names"),
     [
