@@ -107,26 +107,37 @@ class Given:
 # Latents
 
 
-def with_digits(latents: Latents, spec: LatentSpec, code_to_digit: Mapping[str, Sequence[int | None]]) -> Latents:
+def with_digits(
+    latents: Latents,
+    spec: LatentSpec,
+    code_to_digit: Mapping[str, Sequence[int | None]],
+    class_names: Sequence[str] = (),
+) -> Latents:
     """Returns latents whose categories, in rows or columns, are in the order of their digits and named by them.
 
-    They read `3 → 7`, category and digit; categories without a digit come last.
+    They read `3 → 7`, category and digit or class; categories without one come last.
 
     Args:
         latents: Left as they are where neither rows nor columns are categories, or these have no digits.
         spec: The latents' own.
-        code_to_digit: The digit of each category by the code's name, None without one.
+        code_to_digit: The digit, or class, of each category by the code's name, None without one.
+        class_names: Of the classes; numbers without, and above columns where a name is longer than a number.
     """
+
+    def labels(matched: Sequence[int | None], order: Sequence[int], longest: float = math.inf) -> list[str]:
+        names = dict(enumerate(class_names)) if max(map(len, class_names), default=0) <= longest else {}
+        return category_labels([None if k is None else names.get(k, k) for k in matched], order)
+
     shape = (len(latents.rows), len(latents.columns))
     z, c = latents.z.unflatten(0, shape), latents.c.unflatten(0, shape)
     if latents.row_code is not None and (matched := code_to_digit.get(spec.names[latents.row_code])):
         order = in_order_of_digits(matched[: shape[0]])
         z, c = z[order], c[order]
-        latents = replace(latents, rows=category_labels(matched, order))
+        latents = replace(latents, rows=labels(matched, order))
     if latents.column_code is not None and (matched := code_to_digit.get(spec.names[latents.column_code])):
         order = in_order_of_digits(matched[: shape[1]])
         z, c = z[:, order], c[:, order]
-        latents = replace(latents, columns=category_labels(matched, order))
+        latents = replace(latents, columns=labels(matched, order, longest=2))
     return replace(latents, z=z.flatten(0, 1), c=c.flatten(0, 1))
 
 

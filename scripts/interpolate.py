@@ -67,7 +67,7 @@ def main() -> None:
     from tqdm import tqdm
 
     from infogan import auxiliary
-    from infogan.evaluation.files import code_to_digit
+    from infogan.evaluation.files import class_names, code_to_digit
     from infogan.evaluation.interpolations import clear_digit_shares
     from infogan.system.progress import seconds_between_updates
     from infogan.system.runtime import resolve_device
@@ -78,6 +78,7 @@ def main() -> None:
     checkpoint = find_checkpoint(flags.checkpoint, flags.out_dir or ".")
     nets = load_nets(checkpoint, device)
     spec, digits = nets.spec, code_to_digit(checkpoint, nets.step)
+    names = class_names(checkpoint, nets.step)
     given = own_images(nets, flags.image, digits) if flags.image else None
     options = auxiliary.GalleryOptions(
         factors=None if flags.factor == "all" else [spec.index(flags.factor, "--factor")],
@@ -92,7 +93,7 @@ def main() -> None:
     prefix = f"{'_'.join(given.names)}_"[:MAX_NAME] if given else ""
 
     def draw(latents: auxiliary.Latents, title: str):
-        return auxiliary.draw(nets.generator, auxiliary.with_digits(latents, spec, digits), title)
+        return auxiliary.draw(nets.generator, auxiliary.with_digits(latents, spec, digits, names), title)
 
     for picture in auxiliary.gallery(spec, options):
         png = draw(picture.latents, f"{nets.name}, step {nets.step}: {picture.what}")

@@ -13,7 +13,14 @@ from test_readme import TRAINED_RUN_EXAMPLES
 from infogan import LatentSpec, UserError, auxiliary, load_nets, train
 from infogan.data.datasets import load_scored_dataset
 from infogan.evaluation import figures, scoring, subject
-from infogan.evaluation.files import EVALUATION_FORMAT, code_to_digit, evaluation_path, read_evaluation, save_evaluation
+from infogan.evaluation.files import (
+    EVALUATION_FORMAT,
+    class_names,
+    code_to_digit,
+    evaluation_path,
+    read_evaluation,
+    save_evaluation,
+)
 from infogan.evaluation.fresh_q import FreshQ
 from infogan.evaluation.report import report_notes, report_tables
 from infogan.evaluation.scoring import evaluate
@@ -250,10 +257,12 @@ class TestEvaluation:
 
         json.loads(path.read_text(), parse_constant=refuse)
         matched = evaluation["infogan"]["clustering"]["c1"]["code_to_digit"]
-        assert code_to_digit(trained.latest_checkpoint(), step=6) == {"c1": matched}
-        assert code_to_digit(trained.latest_checkpoint(), step=7) == {}
+        checkpoint = trained.latest_checkpoint()
+        assert code_to_digit(checkpoint, step=6) == {"c1": matched}
+        assert class_names(checkpoint, step=6) == list("0123456789")
+        assert code_to_digit(checkpoint, step=7) == {} and class_names(checkpoint, step=7) == []
         path.unlink()
-        assert code_to_digit(trained.latest_checkpoint(), step=6) == {}
+        assert code_to_digit(checkpoint, step=6) == {} and class_names(checkpoint, step=6) == []
 
     def test_the_readme_s_example_of_a_trained_run_runs(self, evaluation, trained, monkeypatch):
         save_evaluation(evaluation, trained.folder / "evaluation.json")
@@ -388,8 +397,8 @@ class TestPictures:
         spec = LatentSpec.parse("uniform,cat3")
         matched = {"c2": [7, None, 1]}
 
-        def labelled(latents):
-            return auxiliary.with_digits(latents, spec, matched)
+        def labelled(latents, class_names=()):
+            return auxiliary.with_digits(latents, spec, matched, class_names)
 
         for latents in (
             auxiliary.sweep_latents(spec, 0),
@@ -399,6 +408,7 @@ class TestPictures:
         ):
             grid = labelled(latents)
             assert list(grid.rows) == ["2 → 1", "0 → 7", "1 → -"]
+            assert list(labelled(latents, ["automobile"] * 8).rows) == ["2 → automobile", "0 → automobile", "1 → -"]
             # Whole rows have moved, each with its category, noise and other code.
             n = len(latents.columns)
             for old, new in ((2, 0), (0, 1), (1, 2)):
@@ -408,6 +418,9 @@ class TestPictures:
         for latents in (auxiliary.sweep_latents(spec, 1), auxiliary.two_code_latents(spec, 0, 1)):
             grid = labelled(latents)
             assert list(grid.columns) == ["2 → 1", "0 → 7", "1 → -"]
+            assert list(labelled(latents, "ABCDEFGH").columns) == ["2 → B", "0 → H", "1 → -"]
+            # A long name has no room above a column.
+            assert labelled(latents, ["automobile"] * 8).columns == grid.columns
             assert list(grid.rows) == list(latents.rows)
             assert grid.c[:3, spec.c_slices[1]].argmax(dim=1).tolist() == [2, 0, 1]
             assert torch.equal(grid.z.unflatten(0, (-1, 3))[:, 0], latents.z.unflatten(0, (-1, 3))[:, 2])

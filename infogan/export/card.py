@@ -15,7 +15,7 @@ from infogan import auxiliary
 from infogan.config.options import flag_of
 from infogan.config.spec import LatentSpec
 from infogan.config.train_config import MAY_CHANGE, TrainConfig
-from infogan.evaluation.files import EVALUATION_FILE
+from infogan.evaluation.files import EVALUATION_FILE, matched_classes
 from infogan.evaluation.report import report_tables
 from infogan.evaluation.tables import MODELS
 from infogan.export.model import Model
@@ -42,9 +42,10 @@ def save_card(model: Model, folder: Path) -> None:
     """Writes README.md with its pictures into a folder, and the run's evaluation where there is one."""
     if model.evaluation is not None:
         write_json(folder / EVALUATION_FILE, model.evaluation)
-    pictures = []
+    pictures, evaluation = [], model.evaluation
+    names = () if evaluation is None else evaluation["scored"].get("class_names", ())
     for picture in auxiliary.sweep_pictures(model.nets.spec, auxiliary.GalleryOptions()):
-        latents = auxiliary.with_digits(picture.latents, model.nets.spec, _matched(model))
+        latents = auxiliary.with_digits(picture.latents, model.nets.spec, matched_classes(evaluation), names)
         drawn = auxiliary.draw(model.nets.generator, latents, f"{model.name}: {picture.what}")
         pictures.append((picture.what, auxiliary.save_png(drawn, folder / f"{picture.name}.png").name))
     (folder / CARD).write_text(card(model, folder.name, pictures), encoding="utf-8")
@@ -151,7 +152,7 @@ def _codes(model: Model) -> str:
 def _meaning(model: Model, name: str) -> str:
     """Returns what the evaluation says of a code: the class of each category, or what a continuous one goes with."""
     scores = {} if model.evaluation is None else model.evaluation["infogan"]
-    if model.evaluation is not None and (matched := _matched(model).get(name)):
+    if model.evaluation is not None and (matched := matched_classes(model.evaluation).get(name)):
         classes = dict(enumerate(model.evaluation["scored"].get("class_names", ())))
         named = [None if k is None else classes.get(k, k) for k in matched]
         return "category → class: " + ", ".join(auxiliary.category_labels(named))
@@ -161,12 +162,6 @@ def _meaning(model: Model, name: str) -> str:
         shown = ", ".join(f"{attribute} {r:+.2f}" for attribute, r in found[:N_ATTRIBUTES_SHOWN])
         return f"partial correlation with {shown}"
     return "not measured"
-
-
-def _matched(model: Model) -> dict[str, list[int | None]]:
-    """Returns the class that each category of each code is matched to, as far as the run was evaluated."""
-    clusterings = {} if model.evaluation is None else model.evaluation["infogan"].get("clustering", {})
-    return {name: scores["code_to_digit"] for name, scores in clusterings.items()}
 
 
 def _scores(model: Model) -> str:
