@@ -15,7 +15,7 @@ from infogan.data.augment import (
     warp,
 )
 from infogan.data.batches import to_unit_range
-from infogan.data.transformations import TABLE, thickness_range, with_thickness
+from infogan.data.transformations import LEAST_STROKE_PX, TABLE, thickness_range, with_thickness
 
 NOTHING = AffineRange(rotation_degrees=0, scale=0, shear=0, translation=0)
 
@@ -121,9 +121,11 @@ def test_strokes_of_views_are_as_thick_for_their_size_as_those_of_any_image(digi
     thicknesses = drawn[3]
     assert range_[0] <= thicknesses.min() < thicknesses.max() <= range_[1]
     views = augmentation.views(x, *drawn).images
-    before, after = (TABLE["thickness"].statistic(images, -1.0) / size_px(images) for images in (x, views))
-    assert torch.corrcoef(torch.stack([after, thicknesses]))[0, 1] > 0.85
-    assert abs(torch.corrcoef(torch.stack([after, before]))[0, 1]) < 0.35
+    # For the size that the images had: strokes that grow outwards add to it.
+    before, after = (TABLE["thickness"].statistic(images, -1.0) / size_px(x) for images in (x, views))
+    assert torch.corrcoef(torch.stack([after, thicknesses]))[0, 1] > 0.9
+    assert torch.corrcoef(torch.stack([after, thicknesses]) * size_px(x))[0, 1] > 0.95  # in pixels
+    assert abs(torch.corrcoef(torch.stack([after, before]))[0, 1]) < 0.2
     bright, dark = with_thickness(x, thicknesses, -1.0), with_thickness(-x, thicknesses, 1.0)
     torch.testing.assert_close(dark, (-bright[0], bright[1]))
 
@@ -137,6 +139,8 @@ def test_a_stroke_gains_or_loses_half_of_the_difference_on_each_side():
         assert dilations.item() == pytest.approx(max(-3, min(3, difference / 2)), abs=1e-5)
         assert (changed > 0).sum(dim=3).unique().tolist() == sorted({0, *widths})
         assert changed.abs().min() == pytest.approx(1, abs=1e-4)  # whole pixels
+    _, dilations = with_thickness(line, (now - 9.0) / size, -1.0)
+    assert dilations.item() == pytest.approx((LEAST_STROKE_PX - now.item()) / 2)  # no thinner
 
 
 def test_a_small_letter_is_as_bold_as_a_large_one_if_its_strokes_are_thinner():
@@ -153,7 +157,9 @@ def test_a_small_letter_is_as_bold_as_a_large_one_if_its_strokes_are_thinner():
 
 def test_images_without_strokes_have_views_too():
     blank = -torch.ones(8, 1, 28, 28)
-    augmentation = Augmentation(NOTHING, 0.0, background=-1.0, thicknesses=thickness_range(blank, -1.0))
+    least, most = thickness_range(blank, -1.0)
+    assert least == most and least * size_px(blank)[0].item() == pytest.approx(LEAST_STROKE_PX)
+    augmentation = Augmentation(NOTHING, 0.0, background=-1.0, thicknesses=(least, most))
     assert torch.equal(augmentation.views(blank, *augmentation.draw(8, torch.Generator())).images, blank)
 
 

@@ -47,7 +47,6 @@ def test_few_clusters_are_merged_as_well_as_can_be():
     best_found, every = 0, torch.tensor(list(itertools.product(range(3), repeat=7)))
     for seed in range(10):
         joint = joint_of(torch.tensor([0, 0, 1, 1, 2, 2, 2]), 0.3, noise=0.05, seed=seed)
-
         joint = with_itself(joint)
 
         def kept(groups, joint=joint):
