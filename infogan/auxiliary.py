@@ -42,6 +42,7 @@ GIF_FRAME_MS = 70
 DPI = 100
 CHARACTER_PX = 8  # of the title, on average
 CHARACTERS_PER_INCH = 7  # of a title of a figure, if they are wide
+MAX_COLUMN_NAME = 2  # characters of a class's name that have room above a column
 MAX_GRID_PX = 2000  # of a side; larger images are shown in fewer rows and columns
 ENLARGED_BELOW_PX = 64  # smaller images are shown at twice their size
 GAP_PX = 2  # between images
@@ -123,21 +124,17 @@ def with_digits(
         code_to_digit: The digit, or class, of each category by the code's name, None without one.
         class_names: Of the classes; numbers without, and above columns where a name is longer than a number.
     """
-
-    def labels(matched: Sequence[int | None], order: Sequence[int], longest: float = math.inf) -> list[str]:
-        names = dict(enumerate(class_names)) if max(map(len, class_names), default=0) <= longest else {}
-        return category_labels([None if k is None else names.get(k, k) for k in matched], order)
-
     shape = (len(latents.rows), len(latents.columns))
     z, c = latents.z.unflatten(0, shape), latents.c.unflatten(0, shape)
     if latents.row_code is not None and (matched := code_to_digit.get(spec.names[latents.row_code])):
         order = in_order_of_digits(matched[: shape[0]])
         z, c = z[order], c[order]
-        latents = replace(latents, rows=labels(matched, order))
+        latents = replace(latents, rows=category_labels(matched, order, class_names))
     if latents.column_code is not None and (matched := code_to_digit.get(spec.names[latents.column_code])):
         order = in_order_of_digits(matched[: shape[1]])
         z, c = z[:, order], c[:, order]
-        latents = replace(latents, columns=labels(matched, order, longest=2))
+        names = class_names if max(map(len, class_names), default=0) <= MAX_COLUMN_NAME else ()
+        latents = replace(latents, columns=category_labels(matched, order, names))
     return replace(latents, z=z.flatten(0, 1), c=c.flatten(0, 1))
 
 
@@ -146,10 +143,12 @@ def in_order_of_digits(matched: Sequence[int | None]) -> list[int]:
     return sorted(range(len(matched)), key=lambda k: (matched[k] is None, matched[k] or 0))
 
 
-def category_labels(matched: Sequence[int | str | None], order: Sequence[int] | None = None) -> list[str]:
+def category_labels(
+    matched: Sequence[int | None], order: Sequence[int] | None = None, class_names: Sequence[str] = ()
+) -> list[str]:
     """Returns a label for each category, in `order` if given: `3 → 7`, or `3 → -` without a digit or class."""
-    order = range(len(matched)) if order is None else order
-    return [f"{k} → {'-' if matched[k] is None else matched[k]}" for k in order]
+    names = {None: "-", **dict(enumerate(class_names))}
+    return [f"{k} → {names.get(matched[k], matched[k])}" for k in (range(len(matched)) if order is None else order)]
 
 
 def sample_latents(spec: LatentSpec, n_columns: int = 10, seed: int = 0) -> Latents:

@@ -67,8 +67,9 @@ def main() -> None:
     from tqdm import tqdm
 
     from infogan import auxiliary
-    from infogan.evaluation.files import class_names, code_to_digit
+    from infogan.evaluation.files import evaluation_at
     from infogan.evaluation.interpolations import clear_digit_shares
+    from infogan.evaluation.tables import class_names, matched_classes
     from infogan.system.progress import seconds_between_updates
     from infogan.system.runtime import resolve_device
     from infogan.training.checkpoint import find_checkpoint, load_nets
@@ -77,8 +78,8 @@ def main() -> None:
     device = resolve_device(flags.device)
     checkpoint = find_checkpoint(flags.checkpoint, flags.out_dir or ".")
     nets = load_nets(checkpoint, device)
-    spec, digits = nets.spec, code_to_digit(checkpoint, nets.step)
-    names = class_names(checkpoint, nets.step)
+    spec, evaluation = nets.spec, evaluation_at(checkpoint, nets.step)
+    digits, names = matched_classes(evaluation), class_names(evaluation)
     given = own_images(nets, flags.image, digits) if flags.image else None
     options = auxiliary.GalleryOptions(
         factors=None if flags.factor == "all" else [spec.index(flags.factor, "--factor")],

@@ -15,8 +15,7 @@ from infogan.data.datasets import load_scored_dataset
 from infogan.evaluation import figures, scoring, subject
 from infogan.evaluation.files import (
     EVALUATION_FORMAT,
-    class_names,
-    code_to_digit,
+    evaluation_at,
     evaluation_path,
     read_evaluation,
     save_evaluation,
@@ -25,7 +24,7 @@ from infogan.evaluation.fresh_q import FreshQ
 from infogan.evaluation.report import report_notes, report_tables
 from infogan.evaluation.scoring import evaluate
 from infogan.evaluation.sweeps import main_factors
-from infogan.evaluation.tables import Table, describe_evaluation
+from infogan.evaluation.tables import Table, class_names, describe_evaluation, matched_classes
 from infogan.inversion import encoder_training
 from infogan.inversion.encoder import Encoder
 from infogan.training.checkpoint import load_checkpoint
@@ -258,11 +257,15 @@ class TestEvaluation:
         json.loads(path.read_text(), parse_constant=refuse)
         matched = evaluation["infogan"]["clustering"]["c1"]["code_to_digit"]
         checkpoint = trained.latest_checkpoint()
-        assert code_to_digit(checkpoint, step=6) == {"c1": matched}
-        assert class_names(checkpoint, step=6) == list("0123456789")
-        assert code_to_digit(checkpoint, step=7) == {} and class_names(checkpoint, step=7) == []
+
+        def classes_at(step):
+            found = evaluation_at(checkpoint, step)
+            return matched_classes(found), class_names(found)
+
+        assert classes_at(step=6) == ({"c1": matched}, list("0123456789"))
+        assert classes_at(step=7) == ({}, [])
         path.unlink()
-        assert code_to_digit(checkpoint, step=6) == {} and class_names(checkpoint, step=6) == []
+        assert classes_at(step=6) == ({}, [])
 
     def test_the_readme_s_example_of_a_trained_run_runs(self, evaluation, trained, monkeypatch):
         save_evaluation(evaluation, trained.folder / "evaluation.json")

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from infogan.auxiliary import category_labels, default_style, in_order_of_digits, new_figure, render, save_png
-from infogan.evaluation.tables import MODELS, code_title
+from infogan.evaluation.tables import MODELS, class_names, code_title
 
 
 def draw_evaluation(evaluation: dict[str, Any], folder: Path) -> list[Path]:
@@ -25,8 +25,7 @@ def draw_evaluation(evaluation: dict[str, Any], folder: Path) -> list[Path]:
         scores, suffix = evaluation[model], "" if model == "infogan" else f"_{model}"
         title = f"{evaluation['run']}, step {evaluation['step']}, {label}"
         if scores.get("clustering"):
-            names = evaluation["scored"].get("class_names", ())  # earlier evaluations have none: numbers then
-            picture = confusion_figure(scores["clustering"], title, names)
+            picture = confusion_figure(scores["clustering"], title, class_names(evaluation))
             paths.append(save_png(picture, folder / f"confusion{suffix}.png"))
         if (factors := scores.get("factors") or scores.get("image_factors")) and factors["samples"]:
             images = evaluation["scored"].get("images", "test images")
@@ -71,8 +70,7 @@ def confusion_figure(
         shares = counts / counts.sum(axis=0).clip(min=1)
         texts = [[str(count) if count else "" for count in row] for row in counts.tolist()]
         columns = class_names or [str(k) for k in range(counts.shape[1])]
-        name_of = dict(enumerate(columns))
-        rows = category_labels([name_of.get(k) for k in matched], order)
+        rows = category_labels(matched, order, class_names)
         _draw_matrix(axes, shares, texts, rows, columns, "Blues", (0, 1))
         if max(map(len, columns)) > 2:
             axes.tick_params(axis="x", rotation=30)

@@ -106,34 +106,14 @@ def _check(evaluation: dict[str, Any]) -> None:
                 raise ValueError(f"{model}.clustering.{name}.code_to_digit is {shown(matched)}")
 
 
-def code_to_digit(checkpoint: Path, step: int) -> dict[str, list[int | None]]:
-    """Returns which digit, or class, each category of each code is matched to, by the code's name.
+def evaluation_at(checkpoint: Path, step: int) -> dict[str, Any] | None:
+    """Returns the evaluation of a checkpoint's run at a step.
 
-    Empty if the run has not been evaluated at this step: at another, its categories may mean something else.
-
-    Raises:
-        UserError: The evaluation cannot be read.
-    """
-    return matched_classes(_evaluation_at(checkpoint, step))
-
-
-def class_names(checkpoint: Path, step: int) -> list[str]:
-    """Returns the names of the classes that `code_to_digit` has the numbers of; empty if they have none.
+    None if it has not been evaluated there: at another step its categories may mean something else.
 
     Raises:
         UserError: The evaluation cannot be read.
     """
-    evaluation = _evaluation_at(checkpoint, step)
-    return [] if evaluation is None else list(evaluation["scored"].get("class_names", ()))
-
-
-def matched_classes(evaluation: dict[str, Any] | None) -> dict[str, list[int | None]]:
-    """Returns the class that each category of each code is matched to in an evaluation; empty without one."""
-    clusterings = {} if evaluation is None else evaluation["infogan"].get("clustering", {})
-    return {name: scores["code_to_digit"] for name, scores in clusterings.items()}
-
-
-def _evaluation_at(checkpoint: Path, step: int) -> dict[str, Any] | None:
     path = evaluation_path(checkpoint)
     if not path.is_file():
         return None

@@ -74,9 +74,9 @@ def describe_evaluation(evaluation: dict[str, Any]) -> str:
     if "digits" in measurable and "unseen digits" not in measurable:
         notes.append("these test images are few, and the classifier (not the run) has learned from them")
     notes += [f"skipped: {reason}" for reason in evaluation["skipped"]]
-    names = dict(enumerate(scored.get("class_names", ())))  # earlier evaluations have none: numbers then
     maps = [
-        f"{label}, {code}: " + ", ".join(category_labels([names.get(k, k) for k in clustering["code_to_digit"]]))
+        f"{label}, {code}: "
+        + ", ".join(category_labels(clustering["code_to_digit"], class_names=class_names(evaluation)))
         for label, scores in models.items()
         for code, clustering in scores.get("clustering", {}).items()
     ]
@@ -84,6 +84,17 @@ def describe_evaluation(evaluation: dict[str, Any]) -> str:
         maps.insert(0, "Category to class, as matched for the accuracy")
     shown = [table.plain() for table in run_tables(models)]
     return "\n\n".join(["\n".join([head, *notes]), *shown, *(["\n  ".join(maps)] if maps else [])])
+
+
+def class_names(evaluation: Mapping[str, Any] | None) -> list[str]:
+    """Returns the names of the classes of an evaluation; empty without one, and of earlier ones: numbers then."""
+    return [] if evaluation is None else list(evaluation["scored"].get("class_names", ()))
+
+
+def matched_classes(evaluation: Mapping[str, Any] | None) -> dict[str, list[int | None]]:
+    """Returns the class that each category of each code is matched to in an evaluation; empty without one."""
+    clusterings = {} if evaluation is None else evaluation["infogan"].get("clustering", {})
+    return {name: scores["code_to_digit"] for name, scores in clusterings.items()}
 
 
 def run_tables(models: Mapping[str, Scores]) -> list[Table]:

@@ -16,6 +16,7 @@ from torch import nn
 from infogan.config.datasets import DIGIT_SETS
 from infogan.config.spec import Categorical, LatentSpec
 from infogan.evaluation.files import evaluation_path, read_evaluation
+from infogan.evaluation.tables import class_names, matched_classes
 from infogan.explorer.layers import Packer
 from infogan.export import folded, generator_layers, recognition_layers
 from infogan.inversion.encoder import Encoder
@@ -162,10 +163,10 @@ def _codes(spec: LatentSpec, evaluation: dict[str, Any] | None) -> list[dict[str
 
 def _labels(name: str, evaluation: dict[str, Any]) -> list[str] | None:
     """Returns the class that each category is matched to, or None where there are no labels."""
-    matched = evaluation["infogan"].get("clustering", {}).get(name, {}).get("code_to_digit")
+    matched = matched_classes(evaluation).get(name)
     if matched is None:
         return None
-    classes = evaluation["scored"]["class_names"]
+    classes = class_names(evaluation)
     return [f"({k})" if i is None else classes[i] if classes else str(i) for k, i in enumerate(matched)]
 
 

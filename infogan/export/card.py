@@ -15,9 +15,9 @@ from infogan import auxiliary
 from infogan.config.options import flag_of
 from infogan.config.spec import LatentSpec
 from infogan.config.train_config import MAY_CHANGE, TrainConfig
-from infogan.evaluation.files import EVALUATION_FILE, matched_classes
+from infogan.evaluation.files import EVALUATION_FILE
 from infogan.evaluation.report import report_tables
-from infogan.evaluation.tables import MODELS
+from infogan.evaluation.tables import MODELS, class_names, matched_classes
 from infogan.export.model import Model
 from infogan.weights.files import write_json
 
@@ -42,10 +42,9 @@ def save_card(model: Model, folder: Path) -> None:
     """Writes README.md with its pictures into a folder, and the run's evaluation where there is one."""
     if model.evaluation is not None:
         write_json(folder / EVALUATION_FILE, model.evaluation)
-    pictures, evaluation = [], model.evaluation
-    names = () if evaluation is None else evaluation["scored"].get("class_names", ())
+    pictures, matched, names = [], matched_classes(model.evaluation), class_names(model.evaluation)
     for picture in auxiliary.sweep_pictures(model.nets.spec, auxiliary.GalleryOptions()):
-        latents = auxiliary.with_digits(picture.latents, model.nets.spec, matched_classes(evaluation), names)
+        latents = auxiliary.with_digits(picture.latents, model.nets.spec, matched, names)
         drawn = auxiliary.draw(model.nets.generator, latents, f"{model.name}: {picture.what}")
         pictures.append((picture.what, auxiliary.save_png(drawn, folder / f"{picture.name}.png").name))
     (folder / CARD).write_text(card(model, folder.name, pictures), encoding="utf-8")
@@ -152,10 +151,9 @@ def _codes(model: Model) -> str:
 def _meaning(model: Model, name: str) -> str:
     """Returns what the evaluation says of a code: the class of each category, or what a continuous one goes with."""
     scores = {} if model.evaluation is None else model.evaluation["infogan"]
-    if model.evaluation is not None and (matched := matched_classes(model.evaluation).get(name)):
-        classes = dict(enumerate(model.evaluation["scored"].get("class_names", ())))
-        named = [None if k is None else classes.get(k, k) for k in matched]
-        return "category → class: " + ", ".join(auxiliary.category_labels(named))
+    if matched := matched_classes(model.evaluation).get(name):
+        labels = auxiliary.category_labels(matched, class_names=class_names(model.evaluation))
+        return "category → class: " + ", ".join(labels)
     factors = scores.get("factors", {})
     if name in factors.get("test_images", {}):
         found = sorted(zip(factors["attributes"], factors["test_images"][name], strict=True), key=lambda a: -abs(a[1]))
