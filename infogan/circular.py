@@ -57,8 +57,12 @@ class AngleEmbedding(nn.Module):
         self.columns = [*columns]
 
     def forward(self, x: Float[Tensor, "n zc"]) -> Float[Tensor, "n embedded"]:
-        angles = math.pi * x[:, self.columns]
-        return torch.cat([x.index_copy(1, torch.tensor(self.columns, device=x.device), angles.cos()), angles.sin()], 1)
+        angles = [math.pi * x[:, column, None] for column in self.columns]
+        parts, start = [], 0
+        for column, angle in zip(self.columns, angles, strict=True):
+            parts += [x[:, start:column], angle.cos()]
+            start = column + 1
+        return torch.cat([*parts, x[:, start:], *(angle.sin() for angle in angles)], dim=1)
 
 
 def embed_angles(spec: LatentSpec) -> tuple[int, list[nn.Module]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -25,7 +26,7 @@ GanLoss = Literal["bce", "lsgan"]
 class Term(NamedTuple):
     """A term of what an update minimises: weight times value, a scalar; `logged` is reported instead, if given."""
 
-    weight: float
+    weight: float | Float[Tensor, ""]
     value: Float[Tensor, ""]
     logged: Float[Tensor, ""] | None = None
 
@@ -76,4 +77,5 @@ def mutual_information_lower_bound(
         q_params: The Q head's output on these images.
     """
     log_q_c_given_x = log_q(spec, q_params, c).mean(dim=0)
-    return log_q_c_given_x.new_tensor(spec.entropies_nats) + log_q_c_given_x
+    parts = zip(spec.entropies_nats, log_q_c_given_x.unbind(), strict=True)
+    return torch.stack([entropy_nats + of_code for entropy_nats, of_code in parts])

@@ -99,12 +99,14 @@ class Augmentation:
         """
         affines, device = random_affines(n, self.affine, generator), generator.device
         # What is not asked for draws nothing, so that it leaves all later random numbers as they are.
-        contrasts = random_contrasts(n, self.contrast, generator) if self.contrast > 0 else torch.ones(n, 2).to(device)
+        contrasts = torch.ones((n, 2), device=device)
+        if self.contrast > 0:
+            contrasts = random_contrasts(n, self.contrast, generator)
         applied = thicknesses = torch.empty((n, 0), device=device)
         if self.applied:
             u = torch.rand((n, len(self.applied)), generator=generator, device=device) * 2 - 1
             limits = [math.pi if name in self.by_any_angle else TABLE[name].limit for name in self.applied]
-            applied = u * torch.tensor(limits, device=device)
+            applied = torch.stack([limit * of_name for limit, of_name in zip(limits, u.unbind(1), strict=True)], dim=1)
         if self.thicknesses is not None:
             thicknesses = random_thicknesses(n, self.thicknesses, generator)
         return affines, contrasts, applied, thicknesses

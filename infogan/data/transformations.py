@@ -78,7 +78,11 @@ def _width_of_map(maps: AffineMaps) -> PerImage:
 
 
 def _scale_of_map(maps: AffineMaps) -> PerImage:
-    return -0.5 * torch.linalg.det(maps[:, :, :2]).log()
+    return -0.5 * _determinant(maps).log()
+
+
+def _determinant(maps: AffineMaps) -> PerImage:
+    return maps[:, 0, 0] * maps[:, 1, 1] - maps[:, 0, 1] * maps[:, 1, 0]
 
 
 def _height_of_map(maps: AffineMaps) -> PerImage:
@@ -88,7 +92,8 @@ def _height_of_map(maps: AffineMaps) -> PerImage:
 
 def _shift_of_map(maps: AffineMaps) -> Float[Tensor, "n 2"]:
     """Where what was at the centre goes, in sides."""
-    return -torch.linalg.solve(maps[:, :, :2], maps[:, :, 2]) / 2
+    (a, b, x), (c, d, y) = (row.unbind(dim=1) for row in maps.unbind(dim=1))
+    return torch.stack([b * y - d * x, c * x - a * y], dim=1) / (2 * _determinant(maps)[:, None])
 
 
 def _shift_x_of_map(maps: AffineMaps) -> PerImage:
@@ -124,9 +129,11 @@ def _moments(images: Images, background: float) -> _Moments:
     x = (torch.arange(width, device=images.device) + 0.5) / width
     y = (torch.arange(height, device=images.device) + 0.5) / height
     of_x, of_y = weights.sum(dim=1), weights.sum(dim=2)
-    mean_x, mean_y = of_x @ x, of_y @ y
-    xy = ((weights @ x) * y).sum(dim=1) - mean_x * mean_y
-    return _Moments(mean_x, mean_y, of_x @ x**2 - mean_x**2, of_y @ y**2 - mean_y**2, xy)
+    # Sums of products, and no matrix products: these may differ in the last bits from one call to the next.
+    mean_x, mean_y = (of_x * x).sum(dim=1), (of_y * y).sum(dim=1)
+    xy = ((weights * x).sum(dim=2) * y).sum(dim=1) - mean_x * mean_y
+    xx, yy = (of_x * x**2).sum(dim=1) - mean_x**2, (of_y * y**2).sum(dim=1) - mean_y**2
+    return _Moments(mean_x, mean_y, xx, yy, xy)
 
 
 def _centre_x(images: Images, background: float) -> PerImage:
@@ -240,11 +247,14 @@ _COLOURS = ((2 / 6**0.5, -1 / 6**0.5, -1 / 6**0.5), (0.0, 1 / 2**0.5, -1 / 2**0.
 
 
 def _colours(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 2 h w"]:
-    return torch.einsum("kc,nchw->nkhw", torch.tensor(_COLOURS, device=images.device), images)
+    channels = images.unbind(dim=1)
+    parts = [sum(share * channel for share, channel in zip(colour, channels, strict=True)) for colour in _COLOURS]
+    return torch.stack(parts, dim=1)  # pyright: ignore[reportArgumentType]  no sum of nothing
 
 
 def _with_colours(images: Float[Tensor, "n 3 h w"], colours: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n 3 h w"]:
-    back = torch.einsum("kc,nkhw->nchw", torch.tensor(_COLOURS, device=images.device), colours)
+    a, b = colours.unbind(dim=1)
+    back = torch.stack([of_a * a + of_b * b for of_a, of_b in zip(*_COLOURS, strict=True)], dim=1)
     return (images.mean(dim=1, keepdim=True) + back).clamp(-1, 1)
 
 

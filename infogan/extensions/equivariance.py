@@ -61,7 +61,7 @@ class Equivariance(Extension):
         q_head = self.discriminator.q_head
         with statistics_kept(q_head):  # Q's running statistics are those of generated images alone
             means = posterior_means(self.spec, q_head(torch.cat(batch.real_and_views())))
-        of_images, of_views = means[:, self.columns].chunk(2)
+        of_images, of_views = torch.stack([means[:, column] for column in self.columns], dim=1).chunk(2)
         loss = equivariance_loss(of_images, of_views, self.slopes * batch.views.parameters, self.wraps)
         return {"equivariance": Term(self.config.lambda_equivariance, loss)}
 
@@ -131,8 +131,8 @@ def _slope(name: str, images: Float[Tensor, "n ch h w"], augmentation: Augmentat
     deviation = wrapped(of_images - _mean(of_images, about.period), about.period).std().item()
     change = wrapped(of_views - of_images, about.period)
     # What the parameters do together is told apart by least squares.
-    parameters = views.parameters - views.parameters.mean(dim=0)
-    effect = torch.linalg.lstsq(parameters, (change - change.mean())[:, None]).solution[column].item()
+    parameters, change = (values.double() - values.double().mean(dim=0) for values in (views.parameters, change))
+    effect = torch.linalg.lstsq(parameters, change[:, None]).solution[column].item()
     if not effect > 0 or not deviation > LEAST_DEVIATION:
         raise UserError(f"codes: expected images that differ in {name}, got such that do not")
     return effect / deviation, views.parameters[:, column].abs().max().item()
