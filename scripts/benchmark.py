@@ -37,14 +37,20 @@ if TYPE_CHECKING:
     from infogan.training.trainer import Trainer
 
 REFERENCE = "reference"
-# With their precisions, and the library of their float32 matrix multiplications.
-LOOPS = {
-    "ours, float32": ("float32", "onednn"),
-    "ours, float32, torch's own library": ("float32", "default"),
-    "ours, bfloat16": ("bfloat16", "onednn"),
-    REFERENCE: ("float32", "default"),
+# With what of their configuration differs.
+CPU_LOOPS = {
+    "ours, float32": {"precision": "float32", "matmul": "onednn"},
+    "ours, float32, torch's own library": {"precision": "float32", "matmul": "default"},
+    "ours, bfloat16": {"precision": "bfloat16", "matmul": "onednn"},
+    REFERENCE: {"precision": "float32", "matmul": "default"},
 }
-MATRIX_SIDES = (1024, 2048)
+CUDA_LOOPS = {
+    "ours, float32": {"precision": "float32"},
+    "ours, float32, without CUDA graphs": {"precision": "float32", "cuda_graphs": False},
+    "ours, bfloat16": {"precision": "bfloat16"},
+    REFERENCE: {"precision": "float32"},
+}
+MATRIX_SIDES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 QUICK_SCORES = {"mi_nats": "eval_mi_c1", "accuracy": "eval_accuracy_c1"}
 AT_LEAST = {"mi_nats": (2.25,), "accuracy": (0.90, 0.95, 0.98)}
 AT_MOST = {"frechet_digit_distance": (0.30, 0.25)}
@@ -169,17 +175,16 @@ def _serve(name: str, config: TrainConfig, pipe: Connection) -> None:
     """Runs one loop in this process: answers each request of the parent with a measure."""
     try:
         from infogan.data.datasets import load_dataset
-        from infogan.training.trainer import Trainer
 
         images = load_dataset(config.dataset, config.data_dir, config.image_form).images
         started = time.perf_counter()
-        loop = ReferenceLoop(config, images) if name == REFERENCE else Trainer(config, images)
+        loop = _make_loop(name, config, images)
         loop.train_step()
         _wait_for(loop.device)
         pipe.send(time.perf_counter() - started)
         measures = {
             "seconds": lambda n_steps: _seconds(loop, n_steps),
-            "flop_per_image": lambda _: _flop_per_image(loop, config.batch_size),
+            "flop_per_image": lambda _: _flop_per_image(name, config, images),
             "matrix_rate": lambda _: _matrix_rate(loop.device, config.precision),
             "peak_memory": lambda _: _peak_memory(loop.device),
         }
@@ -188,6 +193,12 @@ def _serve(name: str, config: TrainConfig, pipe: Connection) -> None:
             pipe.send(measures[what](argument))
     except (UserError, OSError) as error:
         pipe.send(UserError(str(error)))
+
+
+def _make_loop(name: str, config: TrainConfig, images: torch.Tensor) -> Any:
+    from infogan.training.trainer import Trainer
+
+    return ReferenceLoop(config, images) if name == REFERENCE else Trainer(config, images)
 
 
 def _seconds(loop: Any, n_steps: int) -> float:
@@ -205,12 +216,16 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _flop_per_image(loop: Any, batch_size: int) -> float:
+def _flop_per_image(name: str, config: TrainConfig, images: torch.Tensor) -> float:
+    import dataclasses
+
     from torch.utils.flop_counter import FlopCounterMode
 
+    # What is replayed as a graph counts as nothing.
+    loop = _make_loop(name, dataclasses.replace(config, cuda_graphs=False), images)
     with FlopCounterMode(display=False) as counter:
         loop.train_step()
-    return counter.get_total_flops() / batch_size
+    return counter.get_total_flops() / config.batch_size
 
 
 def _matrix_rate(device: torch.device, precision: str) -> float:
@@ -218,7 +233,7 @@ def _matrix_rate(device: torch.device, precision: str) -> float:
     import torch
 
     best = 0.0
-    for side in MATRIX_SIDES:
+    for side in MATRIX_SIDES[device.type]:
         a, b = torch.randn(2, side, side, device=device).to(getattr(torch, precision))
         for _ in range(5):
             started = time.perf_counter()
@@ -281,28 +296,30 @@ def measure_speed(config: TrainConfig, n_rounds: int, n_steps: int) -> dict[str,
     from infogan.system.runtime import has_bfloat16, resolve_device
 
     device = resolve_device(config.device)
-    loops = {
-        name: _Loop(name, dataclasses.replace(config, precision=precision, matmul=matmul))
-        for name, (precision, matmul) in LOOPS.items()
+    configs = {
+        name: dataclasses.replace(config, **changes)
+        for name, changes in (CUDA_LOOPS if device.type == "cuda" else CPU_LOOPS).items()
         # Without instructions for it, a CPU takes minutes to measure its bfloat16 matrix multiplications.
-        if precision == "float32" or device.type == "cuda" or has_bfloat16(device)
+        if changes["precision"] == "float32" or device.type == "cuda" or has_bfloat16(device)
     }
+    loops = {name: _Loop(name, of_loop) for name, of_loop in configs.items()}
     try:
         for loop in loops.values():
             loop.ask("seconds", n_steps)  # warm: caches, clocks, memory
         n_images = n_steps * config.batch_size
         rates: dict[str, list[float]] = {name: [] for name in loops}
-        matrix_rates: dict[str, list[float]] = {LOOPS[name][0]: [] for name in loops}
+        matrix_rates: dict[str, list[float]] = {of_loop.precision: [] for of_loop in configs.values()}
         for _ in range(n_rounds):
             for name, loop in loops.items():
                 rates[name].append(n_images / loop.ask("seconds", n_steps))
             for name, loop in loops.items():
                 if name != REFERENCE:
-                    matrix_rates[LOOPS[name][0]].append(loop.ask("matrix_rate"))
+                    matrix_rates[configs[name].precision].append(loop.ask("matrix_rate"))
         return {
             "matrix_rates_flop_per_s": matrix_rates,
             "loops": {
                 name: {
+                    "precision": configs[name].precision,
                     "images_per_s": rates[name],
                     "flop_per_image": loop.ask("flop_per_image"),
                     "peak_memory": loop.ask("peak_memory"),
@@ -450,7 +467,7 @@ def describe(measures: dict[str, Any]) -> list[Any]:
                 f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
                 f"{loop['flop_per_image'] / 1e6:,.0f}",
                 f"{rate / 1e9:,.0f}",
-                f"{rate / best[LOOPS[name][0]]:.0%}",
+                f"{rate / best[loop['precision']]:.0%}",
                 " + ".join(f"{mib:,.0f}" for mib in loop["peak_memory"].values()),
             ]
         )

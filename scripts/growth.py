@@ -192,7 +192,8 @@ def measure_reading(folder: Path, count: int) -> Cost:
     config = _config(_of_count(folder, count))
     stopwatch = _Stopwatch()
     images = load_dataset(config.dataset, config.data_dir, config.image_form).images
-    ShuffledBatches(images, config.batch_size, config.seed).next()
+    batches = ShuffledBatches(images, config.batch_size, config.seed)
+    batches.at(batches.next())
     return stopwatch.cost()
 
 

@@ -195,14 +195,14 @@ def indices(batch):
 
 def test_an_epoch_shows_every_image_once_in_a_new_order():
     batches = ShuffledBatches(numbered(12), 4, seed=0)
-    epochs = [[i for _ in range(batches.per_epoch) for i in indices(batches.next())] for _ in range(3)]
+    epochs = [[i for _ in range(batches.per_epoch) for i in indices(batches.at(batches.next()))] for _ in range(3)]
     assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
 def test_a_remainder_is_left_to_another_epoch():
     batches = ShuffledBatches(numbered(10), 4, seed=0)
-    epoch = [i for _ in range(batches.per_epoch) for i in indices(batches.next())]
+    epoch = [i for _ in range(batches.per_epoch) for i in indices(batches.at(batches.next()))]
     assert len(set(epoch)) == len(epoch) == 8
 
 

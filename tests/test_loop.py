@@ -208,11 +208,11 @@ def test_the_baseline_changes_nothing_in_training(train_small, whole):
 
 
 def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_good_state(small, tmp_path, monkeypatch):
-    take = ShuffledBatches.next
+    take = ShuffledBatches.at
     monkeypatch.setattr(
         ShuffledBatches,
-        "next",
-        lambda self: take(self) * (float("nan") if self._position == 5 else 1),
+        "at",
+        lambda self, indices: take(self, indices) * (float("nan") if self._position == 5 else 1),
     )
     config = small(name="broken", batch_size=10, checkpoint_every=2, steps=20)
     with pytest.raises(NonFiniteLossError, match=r"step 5: loss_d .* is nan; .* the last good state is .*step_4\.pt"):

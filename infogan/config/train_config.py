@@ -89,6 +89,12 @@ class TrainConfig:
         may_change=True,
         off="onednn",
     )
+    cuda_graphs: bool = option(
+        True,
+        "on CUDA, launch all of a step at once, as a CUDA graph; the results are the same to the bit",
+        "run",
+        may_change=True,
+    )
     threads: int | None = option(
         None,
         "threads of a process (default: as many as torch starts, and no more than the processors that a container "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from infogan.data.augment import Views
@@ -83,13 +83,17 @@ class ShuffledBatches:
         self._order = torch.randperm(len(self.images), generator=self._generator, device=self.images.device)
         self._position = position
 
-    def next(self) -> Float[Tensor, "n c h w"]:
-        """Returns the next batch, in [-1, 1]."""
+    def at(self, indices: Int[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
+        """Returns a batch, in [-1, 1], from the indices of its images."""
+        return to_unit_range(self.images[indices])
+
+    def next(self) -> Int[Tensor, " n"]:
+        """Returns the indices of the next batch."""
         if self._position == self.per_epoch:
             self._start_epoch(0)
         start = self._position * self.batch_size
         self._position += 1
-        return to_unit_range(self.images[self._order[start : start + self.batch_size]])
+        return self._order[start : start + self.batch_size]
 
     def state_dict(self) -> dict[str, Any]:
         """Returns where in which permutation the next batch starts."""

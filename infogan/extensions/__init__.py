@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Literal
 
 from jaxtyping import Float
@@ -52,6 +52,9 @@ class RegisteredTerms(Extension):
     @classmethod
     def applies(cls, config: TrainConfig) -> bool:
         return bool(config.terms)
+
+    def phase(self) -> Hashable | None:
+        return None  # a user's functions may do anything
 
     def d_terms(self, batch: UpdateBatch) -> Terms:
         return self._terms("d", batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from jaxtyping import UInt8
 from torch import Tensor, nn
@@ -50,6 +50,13 @@ class Extension:
 
     def start_step(self, step: int) -> Iterable[nn.Parameter]:
         """Follows its schedule to a step, counted from 0; returns weights that it set anew, for Adam to start over."""
+        return ()
+
+    def phase(self) -> Hashable | None:
+        """Returns where its schedule is, as far as the operations of a step depend on that; see `training.capture`.
+
+        None says that its operations cannot be captured.
+        """
         return ()
 
     def mi_scale(self, position: int) -> float:

@@ -8,7 +8,7 @@ category. Source: Miyato & Koyama 2018, arXiv 1802.05637; there the labels are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 import torch
 from jaxtyping import Float
@@ -76,3 +76,6 @@ class ClassConditionalD(Extension):
     def start_step(self, step: int) -> Iterable[nn.Parameter]:
         self.head.active = mi_ramp(self.config, step) >= 1
         return ()
+
+    def phase(self) -> Hashable | None:
+        return self.head.active

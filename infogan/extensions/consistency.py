@@ -10,7 +10,7 @@ running averages of the joint distribution are this package's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from torch import nn
 
@@ -64,6 +64,9 @@ class Consistency(Extension):
         self.q_head.merge()
         # Adam's averages are of gradients that were 0: its first steps would be several times too long.
         return self.q_head.categories.parameters()
+
+    def phase(self) -> Hashable | None:
+        return self.merged, self.ramp > 0
 
     def mi_scale(self, position: int) -> float:
         return self.ramp if position in self.spec.categorical else 1.0

@@ -11,6 +11,8 @@ Axes: n images, ch h w image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -39,18 +41,30 @@ class DiffAugment:
         self._parts = [part for part in _PARTS if part in policy.split(",")]
         self._seed = seed
         self._generator = torch.Generator()
+        self._drawn: list[Tensor] = []  # in a step, in order; they stay where they are, for captured steps
         self.start_step(0)
 
     def start_step(self, step: int) -> None:
         """Goes to a step, counted from 0."""
         self._generator.manual_seed(int(np.random.SeedSequence([self._seed, step]).generate_state(1)[0]))
+        for u in self._drawn:
+            u.copy_(self._draw(u.shape))
+        self._n_used = 0
+
+    def _draw(self, shape: Sequence[int]) -> Tensor:
+        n, n_random = shape
+        return distributed.share(torch.rand((n * distributed.n_ranks(), n_random), generator=self._generator))
+
+    def _next(self, n: int, n_random: int, like: Tensor) -> Float[Tensor, "n r"]:
+        if self._n_used == len(self._drawn):
+            self._drawn.append(self._draw((n, n_random)).to(like))
+        self._n_used += 1
+        return self._drawn[self._n_used - 1]
 
     def __call__(self, images: Float[Tensor, "n ch h w"]) -> Float[Tensor, "n ch h w"]:
         """Returns images in about [-1, 1], transformed; each call draws anew, all ranks for the whole batch."""
-        n = len(images) * distributed.n_ranks()
         for part in self._parts:
-            u = torch.rand((n, _N_RANDOM[part]), generator=self._generator)
-            images = _PARTS[part](images, distributed.share(u).to(images))
+            images = _PARTS[part](images, self._next(len(images), _N_RANDOM[part], images))
         return images
 
 

@@ -102,6 +102,11 @@ _CGROUPS = Path("/sys/fs/cgroup")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
+def is_capturing(device: torch.device) -> bool:
+    """Returns whether the work on a device is being captured in a CUDA graph, and not done."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
 def make_deterministic() -> None:
     """Has every later operation give the same bits again, on CUDA too, and float32 be float32 there."""
     torch.backends.cudnn.benchmark = False

@@ -14,6 +14,7 @@ the sum; `extensions` may add terms of their own, and the step knows none of the
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,7 +30,7 @@ from infogan.losses import GanLoss, Term, Terms, discriminator_loss, generator_l
 from infogan.models import Discriminator, Generator
 from infogan.system.distributed import average
 from infogan.system.errors import NonFiniteLossError
-from infogan.system.runtime import resolve_precision
+from infogan.system.runtime import is_capturing, resolve_precision
 
 
 @runtime_checkable
@@ -52,7 +53,7 @@ class InfoGANStep:
         transform: What D and Q see G's images through; real ones, which the step is given, went through it before.
 
     Attributes:
-        lambdas: λ_i of each code, as far as it is in force.
+        totals: What each update of the last step minimised, over all ranks.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class InfoGANStep:
         self.extensions, self.transform = extensions, transform
         self.spec = config.spec
         self.gan_loss: GanLoss = config.gan_loss
-        self.lambdas = code_weights(config)
         device = next(generator.parameters()).device
+        self._lambdas = torch.empty(len(self.spec.codes), device=device)
+        self.lambdas = code_weights(config)
+        self.totals: dict[str, Float[Tensor, ""]] = {}
         self._autocast = functools.partial(
             torch.autocast, device.type, torch.bfloat16, resolve_precision(config.precision, device) == "bfloat16"
         )
@@ -85,11 +88,32 @@ class InfoGANStep:
         self.opt_g = torch.optim.Adam(generator.parameters(), config.lr_g, betas, fused=True)
         for group in (*self.opt_d.param_groups, *self.opt_g.param_groups):
             group["full_lr"] = group["lr"]
+        self._keep_rates_on_device()
+
+    @property
+    def lambdas(self) -> list[float]:
+        """λ_i of each code, as far as it is in force."""
+        return self._given_lambdas
+
+    @lambdas.setter
+    def lambdas(self, values: Sequence[float]) -> None:
+        self._given_lambdas = [*values]
+        self._lambdas.copy_(torch.tensor(self._given_lambdas))
 
     def scale_rates(self, share: float) -> None:
         """Sets all learning rates to a share of what the configuration says."""
         for group in (*self.opt_d.param_groups, *self.opt_g.param_groups):
-            group["lr"] = share * group["full_lr"]
+            rate = share * group["full_lr"]
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def _keep_rates_on_device(self) -> None:
+        """On CUDA, where captured steps read them; on a CPU they are plain numbers."""
+        if self._lambdas.device.type == "cuda":
+            for group in (*self.opt_d.param_groups, *self.opt_g.param_groups):
+                group["lr"] = torch.tensor(float(group["lr"]), device=self._lambdas.device)
 
     def __call__(
         self,
@@ -114,6 +138,7 @@ class InfoGANStep:
         Raises:
             NonFiniteLossError: Before the update that the loss would have made.
         """
+        self.totals = {}
         with self._autocast():
             x_fake = self.generator(z, c).float()
         if self.transform is not None:
@@ -134,7 +159,7 @@ class InfoGANStep:
         images = {"real": x_real, "fake": x_fake} | ({} if views is None else {"views": views.images})
         features = dict(zip(images, self._features(*images.values()), strict=True))
         batch = UpdateBatch(x_fake, c, features["fake"], x_real, features["real"], views, features.get("views"))
-        return _descend(self.d_terms(batch), "loss_d", self.opt_d)
+        return self._descend(self.d_terms(batch), "loss_d", self.opt_d)
 
     def d_terms(self, batch: UpdateBatch) -> Terms:
         """Returns what the update of D minimises."""
@@ -157,7 +182,7 @@ class InfoGANStep:
         self.discriminator.requires_grad_(False)
         try:
             (features_fake,) = self._features(x_fake)
-            return _descend(self.g_terms(UpdateBatch(x_fake, c, features_fake)), "loss_g", self.opt_g)
+            return self._descend(self.g_terms(UpdateBatch(x_fake, c, features_fake)), "loss_g", self.opt_g)
         finally:
             self.discriminator.requires_grad_(True)
 
@@ -175,21 +200,51 @@ class InfoGANStep:
     def mi_terms(self, c: Float[Tensor, "n c"], features_fake: Float[Tensor, "n f"]) -> Terms:
         """Returns -λ_i L_I(c_i) of each code."""
         bounds = mutual_information_lower_bound(self.spec, c, self.discriminator.q_head(features_fake))
-        parts = zip(self.spec.names, self.lambdas, bounds, strict=True)
+        parts = zip(self.spec.names, self._lambdas, bounds, strict=True)
         return {f"mi_{name}": Term(-weight, bound) for name, weight, bound in parts}
 
     def _features(self, *batches: Float[Tensor, "n ch h w"]) -> list[Float[Tensor, "n features"]]:
         with self._autocast():
             return [features.float() for features in self.discriminator.trunk.each(*batches)]
 
+    def _descend(self, terms: Terms, name: str, optimizer: torch.optim.Optimizer) -> dict[str, Float[Tensor, ""]]:
+        """Minimises the weighted sum of the terms, and returns the value of each, detached."""
+        total = torch.stack([term.weight * term.value for term in terms.values()]).sum()
+        self.totals[name] = total.detach().clone()
+        average([self.totals[name]])  # so that all ranks stop, if one must
+        if is_captured := is_capturing(total.device):
+            # The host cannot look. The optimizer does, as where gradients are scaled, and leaves the weights alone.
+            found_inf = (~torch.stack([*self.totals.values()]).isfinite()).any().float()
+        else:
+            self.check_totals()
+            found_inf = None
+        optimizer.found_inf = found_inf  # pyright: ignore[reportAttributeAccessIssue]
+        for group in optimizer.param_groups:
+            group["capturable"] = is_captured
+        optimizer.zero_grad()
+        total.backward()
+        average(parameter.grad for group in optimizer.param_groups for parameter in group["params"])
+        optimizer.step()
+        return {name: (term.value if term.logged is None else term.logged).detach() for name, term in terms.items()}
+
+    def check_totals(self) -> None:
+        """Raises NonFiniteLossError where `totals` are no numbers."""
+        for name, total in zip(self.totals, torch.stack([*self.totals.values()]).tolist(), strict=True):
+            if not math.isfinite(total):
+                raise NonFiniteLossError(f"{name} with its other terms is {total}")
+
     def state_dict(self) -> dict[str, Any]:
         """Returns the nets and both optimizers."""
-        return {name: getattr(self, name).state_dict() for name in self._PARTS}
+        state = {name: getattr(self, name).state_dict() for name in self._PARTS}
+        for group in (*state["opt_d"]["param_groups"], *state["opt_g"]["param_groups"]):
+            group |= {"lr": float(group["lr"]), "capturable": False}
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues as the step did whose `state_dict` this is."""
         for name in self._PARTS:
             getattr(self, name).load_state_dict(state[name])
+        self._keep_rates_on_device()
 
     _PARTS = ("generator", "discriminator", "opt_g", "opt_d")
 
@@ -197,17 +252,3 @@ class InfoGANStep:
 def code_weights(config: TrainConfig) -> list[float]:
     """Returns λ_i of each code."""
     return [config.lambda_cat if isinstance(code, Categorical) else config.lambda_cont for code in config.spec.codes]
-
-
-def _descend(terms: Terms, name: str, optimizer: torch.optim.Optimizer) -> dict[str, Float[Tensor, ""]]:
-    """Minimises the weighted sum of the terms, and returns the value of each, detached."""
-    total = torch.stack([term.weight * term.value for term in terms.values()]).sum()
-    over_ranks = total.detach().clone()
-    average([over_ranks])  # so that all ranks stop, if one must
-    if not torch.isfinite(over_ranks):
-        raise NonFiniteLossError(f"{name} with its other terms is {over_ranks.item()}")
-    optimizer.zero_grad()
-    total.backward()
-    average(parameter.grad for group in optimizer.param_groups for parameter in group["params"])
-    optimizer.step()
-    return {name: (term.value if term.logged is None else term.logged).detach() for name, term in terms.items()}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from infogan.config.spec import OF_COLOURS
@@ -33,6 +34,7 @@ from infogan.system.runtime import (
     set_rng_state,
     tune_for,
 )
+from infogan.training.capture import Captured
 from infogan.training.step import InfoGANStep, code_weights
 from infogan.training.vanilla import VanillaStep
 from infogan.weights.folding import folded
@@ -98,6 +100,9 @@ class Trainer:
         self.generator_ema = copy.deepcopy(self.generator) if config.ema_decay else None
         self.batches = ShuffledBatches(images.to(self.device), config.batch_size, config.seed)
         self._latents_rng = torch.Generator(self.device).manual_seed(config.seed)
+        self._indices = torch.empty(config.batch_size, dtype=torch.int64, device=self.device)
+        self._ema_share = torch.empty((), device=self.device)  # of the new weights
+        self._captured = Captured(self._updates, [self._latents_rng]) if self._may_capture() else None
         self._augmentation = None
         if any(extension.needs_views for extension in self.extensions):
             self._augmentation = augmentation_of(config, images)
@@ -131,22 +136,40 @@ class Trainer:
 
     def _train_step(self) -> dict[str, Tensor]:
         self._follow_schedule()
-        batch = (self.batches.next(), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
+        self._indices.copy_(self.batches.next())
+        try:
+            if self._captured is None or (phase := self._phase()) is None:
+                metrics = self._updates()
+            else:
+                metrics = self._captured(phase)
+                for step in self._steps():
+                    step.check_totals()
+        except NonFiniteLossError as error:
+            raise NonFiniteLossError(f"step {self.step + 1}: {error}; stopped before its update") from None
+        self.step += 1
+        return metrics
+
+    def _may_capture(self) -> bool:
+        return self.config.cuda_graphs and self.device.type == "cuda" and distributed.n_ranks() == 1
+
+    def _phase(self) -> Hashable | None:
+        phases = tuple(extension.phase() for extension in self.extensions)
+        return None if None in phases else phases
+
+    def _steps(self) -> list[InfoGANStep]:
+        return [step for step in (self._infogan, self._vanilla) if step is not None]
+
+    def _updates(self) -> dict[str, Tensor]:
+        """Does what a step does on the device; all that changes from step to step is there already."""
+        batch = (self.batches.at(self._indices), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
         x_real, z, c = (distributed.share(part) for part in batch)
         if self._diffaugment is not None:
             x_real = self._diffaugment(x_real)
-        views = self._views(x_real)
-        try:
-            metrics = self._infogan(x_real, z, c, views)
-            if self._vanilla is not None:
-                metrics |= {f"vanilla_{name}": value for name, value in self._vanilla(x_real, z, c).items()}
-        except NonFiniteLossError as error:
-            raise NonFiniteLossError(f"step {self.step + 1}: {error}; stopped before its update") from None
+        metrics = self._infogan(x_real, z, c, self._views(x_real))
+        if self._vanilla is not None:
+            metrics |= {f"vanilla_{name}": value for name, value in self._vanilla(x_real, z, c).items()}
         if self.generator_ema is not None:
-            # A shorter memory at first, so that the EMA is not held back by the untrained weights.
-            decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-            _move_average(self.generator_ema, self.generator, decay)
-        self.step += 1
+            _move_average(self.generator_ema, self.generator, self._ema_share)
         return metrics
 
     def _views(self, x_real: Tensor) -> Views | None:
@@ -158,8 +181,10 @@ class Trainer:
 
     def _follow_schedule(self) -> None:
         """Sets what depends on the step: the rates, and with extensions the weights of L_I."""
-        for step in filter(None, (self._infogan, self._vanilla)):
+        for step in self._steps():
             step.scale_rates(self._rate)
+        # A shorter memory at first, so that the EMA is not held back by the untrained weights.
+        self._ema_share.fill_(1 - min(self.config.ema_decay, (1 + self.step) / (10 + self.step)))
         if self._diffaugment is not None:
             self._diffaugment.start_step(self.step)
         for extension in self.extensions:
@@ -224,6 +249,8 @@ class Trainer:
         with self._process.entered():
             set_rng_state(state["rng"])
         self.step = state["step"]
+        if self._captured is not None:
+            self._captured.forget()
 
     def _check_loaded(self, position: int) -> None:
         """Checks what torch does not when it loads weights and Adam's averages."""
@@ -231,7 +258,7 @@ class Trainer:
             raise ValueError("expected weights that are finite numbers, got NaN or infinity")
         if not is_count(position) or position > self.batches.per_epoch:
             raise ValueError(f"expected 0 to {self.batches.per_epoch} batches of an epoch, got {shown(position)}")
-        for step in filter(None, (self._infogan, self._vanilla)):
+        for step in self._steps():
             for optimizer in (step.opt_d, step.opt_g):
                 for parameter, averages in optimizer.state.items():
                     for name in ("exp_avg", "exp_avg_sq"):
@@ -323,8 +350,8 @@ def augmentation_of(config: TrainConfig, images: UInt8[Tensor, "n ch h w"]) -> A
 
 
 @torch.no_grad()
-def _move_average(average: Generator, current: Generator, decay: float) -> None:
+def _move_average(average: Generator, current: Generator, share: Float[Tensor, ""]) -> None:
     for kept, new in zip(average.parameters(), current.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)
+        kept.lerp_(new, share)
     for kept, new in zip(average.buffers(), current.buffers(), strict=True):
         kept.copy_(new)  # BatchNorm's running statistics are averages already

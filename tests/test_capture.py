@@ -1,0 +1,91 @@
+"""Steps as CUDA graphs give what the same steps give one kernel after the other."""
+
+import copy
+
+import pytest
+import torch
+
+from infogan import NonFiniteLossError, TrainConfig, Trainer
+from infogan.extensions import schedule
+from infogan.training import capture
+
+pytestmark = pytest.mark.gpu
+N_STEPS = 16
+PHASED = {"merge_step": 5, "ema_decay": 0.9, "lr_decay": 0.5}
+CASES = {
+    "default": PHASED,
+    "baseline": {**PHASED, "baseline": True},
+    "bfloat16": {**PHASED, "precision": "bfloat16"},
+    "affine": {**PHASED, "codes": "cat10,slant,width,scale,shift-x,shift-y"},
+    "angle": {**PHASED, "codes": "cat4,circular:rotation,circular,gaussian"},
+    "strokes": {**PHASED, "codes": "cat10,slant,thickness", "augment_thickness": True},
+    "colours": {**PHASED, "codes": "cat10,brightness,contrast,hue,saturation"},
+    "diffaugment": {**PHASED, "diffaugment": "color,translation,cutout", "baseline": True},
+    "free": {"codes": "uniform,uniform", "lambda_consistency": 0.0},
+    "lsgan": {"codes": "cat10,uniform", "lambda_consistency": 0.0, "gan_loss": "lsgan"},
+}
+
+
+@pytest.fixture(autouse=True)
+def all_phases_pass(monkeypatch):
+    monkeypatch.setattr(schedule, "MI_DELAY_STEPS", 2)
+    monkeypatch.setattr(schedule, "MI_RAMP_STEPS", 3)
+    monkeypatch.setattr(capture, "WARM_UP_STEPS", 1)
+
+
+@pytest.fixture
+def trainer(digits):
+    """Returns a trainer on CUDA of small nets, on real digits, of three channels where a case is of colours."""
+
+    def make(case, **changes):
+        images = digits.images
+        if case == "colours":
+            images = torch.cat([images, images.flip(0), images.flip(3)], dim=1)
+        fields = {"device": "cuda", "width": 8, "batch_size": 32, "steps": N_STEPS, **CASES[case], **changes}
+        return Trainer(TrainConfig(**fields), images)
+
+    return make
+
+
+def run(trainer, n_steps):
+    return [{name: value.item() for name, value in trainer.train_step().items()} for _ in range(n_steps)]
+
+
+def assert_same_weights(a, b):
+    for (_, *nets_a), (_, *nets_b) in zip(a.models(), b.models(), strict=True):
+        for net_a, net_b in zip(nets_a, nets_b, strict=True):
+            of_b = net_b.state_dict()
+            assert all(torch.equal(value, of_b[name]) for name, value in net_a.state_dict().items())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_captured_steps_are_the_same_to_the_bit_in_all_phases(trainer, case):
+    captured, plain = trainer(case), trainer(case, cuda_graphs=False)
+    assert run(captured, N_STEPS) == run(plain, N_STEPS)
+    assert_same_weights(captured, plain)
+    assert captured._captured._graph is not None and plain._captured is None
+
+
+def test_a_trainer_that_loads_a_state_captures_anew(trainer):
+    whole = trainer("default")
+    first = run(whole, 11)
+    state = copy.deepcopy(whole.state_dict())  # later steps change its tensors
+    rest = run(whole, N_STEPS - 11)
+    other = trainer("default")
+    assert run(other, 11) == first
+    other.load_state_dict(state)
+    assert run(other, N_STEPS - 11) == rest
+    assert_same_weights(other, whole)
+
+
+def test_a_loss_that_is_no_number_is_refused_before_its_update(trainer):
+    training = trainer("default")
+    run(training, 3)
+    assert training._captured._graph is not None
+    before = {name: value.clone() for name, value in training.generator.named_parameters()}
+    with torch.no_grad():
+        training.discriminator.d_head.linear.bias.fill_(torch.nan)
+    with pytest.raises(NonFiniteLossError, match="step 4: loss_d with its other terms is nan; stopped before"):
+        training.train_step()
+    assert all(torch.equal(value, before[name]) for name, value in training.generator.named_parameters())
+    assert all(value.isfinite().all() for value in training.discriminator.trunk.parameters())
