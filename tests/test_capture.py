@@ -4,12 +4,13 @@ import copy
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from infogan import NonFiniteLossError, TrainConfig, Trainer
-from infogan.extensions import schedule
+from infogan.extensions import TERMS, schedule
 from infogan.training import capture
 
-pytestmark = pytest.mark.gpu
+on_gpu = pytest.mark.gpu
 N_STEPS = 16
 PHASED = {"merge_step": 5, "ema_decay": 0.9, "lr_decay": 0.5}
 CASES = {
@@ -29,13 +30,13 @@ CASES = {
 @pytest.fixture(autouse=True)
 def all_phases_pass(monkeypatch):
     monkeypatch.setattr(schedule, "MI_DELAY_STEPS", 2)
-    monkeypatch.setattr(schedule, "MI_RAMP_STEPS", 3)
+    monkeypatch.setattr(schedule, "MI_RAMP_STEPS", 4)
     monkeypatch.setattr(capture, "WARM_UP_STEPS", 1)
 
 
 @pytest.fixture
 def trainer(digits):
-    """Returns a trainer on CUDA of small nets, on real digits, of three channels where a case is of colours."""
+    """Returns a trainer of small nets, on CUDA unless told otherwise, on real digits, of three channels where a case is of colours."""
 
     def make(case, **changes):
         images = digits.images
@@ -58,6 +59,38 @@ def assert_same_weights(a, b):
             assert all(torch.equal(value, of_b[name]) for name, value in net_a.state_dict().items())
 
 
+class Operations(TorchDispatchMode):
+    """Notes the operations that are done."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_steps_of_one_phase_are_the_same_operations(trainer, case):
+    """Whatever else decides what a step does would be as it was when the step was captured."""
+    training, by_phase = trainer(case, device="cpu", precision="float32"), {}
+    for _ in range(N_STEPS):
+        with Operations() as operations:
+            training.train_step()
+        by_phase.setdefault(training._phase(), []).append(operations.names)
+    assert len(by_phase) == (4 if "merge_step" in CASES[case] else 1)
+    for steps in by_phase.values():
+        first, *others = steps[1:]  # what the first one makes the others find
+        assert others and all(names == first for names in others)
+
+
+def test_a_term_of_ones_own_is_never_captured(trainer, monkeypatch):
+    monkeypatch.setitem(TERMS, "ink", (lambda batch: batch.x_fake.mean(), "d"))
+    assert trainer("free", device="cpu", terms="ink=0.1")._phase() is None
+
+
+@on_gpu
 @pytest.mark.parametrize("case", CASES)
 def test_captured_steps_are_the_same_to_the_bit_in_all_phases(trainer, case):
     captured, plain = trainer(case), trainer(case, cuda_graphs=False)
@@ -66,6 +99,7 @@ def test_captured_steps_are_the_same_to_the_bit_in_all_phases(trainer, case):
     assert captured._captured._graph is not None and plain._captured is None
 
 
+@on_gpu
 def test_a_trainer_that_loads_a_state_captures_anew(trainer):
     whole = trainer("default")
     first = run(whole, 11)
@@ -78,6 +112,7 @@ def test_a_trainer_that_loads_a_state_captures_anew(trainer):
     assert_same_weights(other, whole)
 
 
+@on_gpu
 def test_a_loss_that_is_no_number_is_refused_before_its_update(trainer):
     training = trainer("default")
     run(training, 3)
