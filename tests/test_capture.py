@@ -36,7 +36,7 @@ def all_phases_pass(monkeypatch):
 
 @pytest.fixture
 def trainer(digits):
-    """Returns a trainer of small nets, on CUDA unless told otherwise, on real digits, of three channels where a case is of colours."""
+    """Returns a trainer of small nets, on CUDA unless told otherwise, on real digits; of colours where a case is."""
 
     def make(case, **changes):
         images = digits.images
