@@ -77,5 +77,4 @@ def mutual_information_lower_bound(
         q_params: The Q head's output on these images.
     """
     log_q_c_given_x = log_q(spec, q_params, c).mean(dim=0)
-    parts = zip(spec.entropies_nats, log_q_c_given_x.unbind(), strict=True)
-    return torch.stack([entropy_nats + of_code for entropy_nats, of_code in parts])
+    return torch.stack([h + of_code for h, of_code in zip(spec.entropies_nats, log_q_c_given_x, strict=True)])

@@ -23,10 +23,11 @@ def go_to(step, n, config):
     """Has the extensions of a step follow their schedules to the n-th of a run, as `Trainer` has them."""
     for extension in step.extensions:
         extension.start_step(n)
-    step.lambdas = [
+    lambdas = [
         weight * math.prod(extension.mi_scale(i) for extension in step.extensions)
         for i, weight in enumerate(code_weights(config))
     ]
+    step.lambdas.copy_(torch.tensor(lambdas))
 
 
 def parts(step):

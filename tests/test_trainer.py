@@ -66,7 +66,7 @@ def test_overclusters_are_merged_in_time_and_l_i_is_ramped_up(small, digits, mon
         metrics = training.train_step()
         assert -1e-6 <= metrics["consistency_c1"] <= math.log(training.config.overclusters)
         joints.append((q_head.overcluster_joints.clone(), q_head.category_joints[0].clone()))
-        weights.append(training._infogan.lambdas)
+        weights.append(training._infogan.lambdas.tolist())
         conditional.append(training.discriminator.d_head.active)
     assert merged == [2]
     cont = training.config.lambda_cont
@@ -85,7 +85,7 @@ def test_without_consistency_there_are_no_overclusters_and_nothing_waits_for_the
     assert "consistency_c1" not in metrics and "equivariance" in metrics
     assert not isinstance(training.discriminator.q_head, OverclusteredQ)
     assert not isinstance(training.discriminator.d_head, ProjectionHead)
-    assert training._infogan.lambdas == [1.0, 1.0, 1.0]
+    assert training._infogan.lambdas.tolist() == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize(

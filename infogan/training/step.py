@@ -31,6 +31,7 @@ from infogan.models import Discriminator, Generator
 from infogan.system.distributed import average
 from infogan.system.errors import NonFiniteLossError
 from infogan.system.runtime import is_capturing, resolve_precision
+from infogan.training.adam import Adam
 
 
 @runtime_checkable
@@ -53,6 +54,7 @@ class InfoGANStep:
         transform: What D and Q see G's images through; real ones, which the step is given, went through it before.
 
     Attributes:
+        lambdas: λ_i of each code, as far as it is in force.
         totals: What each update of the last step minimised, over all ranks.
     """
 
@@ -69,8 +71,7 @@ class InfoGANStep:
         self.spec = config.spec
         self.gan_loss: GanLoss = config.gan_loss
         device = next(generator.parameters()).device
-        self._lambdas = torch.empty(len(self.spec.codes), device=device)
-        self.lambdas = code_weights(config)
+        self.lambdas = torch.tensor(code_weights(config), device=device)
         self.totals: dict[str, Float[Tensor, ""]] = {}
         self._autocast = functools.partial(
             torch.autocast, device.type, torch.bfloat16, resolve_precision(config.precision, device) == "bfloat16"
@@ -84,36 +85,12 @@ class InfoGANStep:
             {"params": [p for p in discriminator.q_head.parameters() if id(p) not in known], "lr": config.lr_d},
         ]
         betas = (config.beta1, config.beta2)
-        self.opt_d = torch.optim.Adam(groups, betas=betas, fused=True)
-        self.opt_g = torch.optim.Adam(generator.parameters(), config.lr_g, betas, fused=True)
-        for group in (*self.opt_d.param_groups, *self.opt_g.param_groups):
-            group["full_lr"] = group["lr"]
-        self._keep_rates_on_device()
-
-    @property
-    def lambdas(self) -> list[float]:
-        """λ_i of each code, as far as it is in force."""
-        return self._given_lambdas
-
-    @lambdas.setter
-    def lambdas(self, values: Sequence[float]) -> None:
-        self._given_lambdas = [*values]
-        self._lambdas.copy_(torch.tensor(self._given_lambdas))
+        self.opt_d, self.opt_g = Adam(groups, config.lr_d, betas), Adam(generator.parameters(), config.lr_g, betas)
 
     def scale_rates(self, share: float) -> None:
         """Sets all learning rates to a share of what the configuration says."""
-        for group in (*self.opt_d.param_groups, *self.opt_g.param_groups):
-            rate = share * group["full_lr"]
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
-
-    def _keep_rates_on_device(self) -> None:
-        """On CUDA, where captured steps read them; on a CPU they are plain numbers."""
-        if self._lambdas.device.type == "cuda":
-            for group in (*self.opt_d.param_groups, *self.opt_g.param_groups):
-                group["lr"] = torch.tensor(float(group["lr"]), device=self._lambdas.device)
+        self.opt_d.scale_rates(share)
+        self.opt_g.scale_rates(share)
 
     def __call__(
         self,
@@ -200,31 +177,24 @@ class InfoGANStep:
     def mi_terms(self, c: Float[Tensor, "n c"], features_fake: Float[Tensor, "n f"]) -> Terms:
         """Returns -λ_i L_I(c_i) of each code."""
         bounds = mutual_information_lower_bound(self.spec, c, self.discriminator.q_head(features_fake))
-        parts = zip(self.spec.names, self._lambdas, bounds, strict=True)
+        parts = zip(self.spec.names, self.lambdas, bounds, strict=True)
         return {f"mi_{name}": Term(-weight, bound) for name, weight, bound in parts}
 
     def _features(self, *batches: Float[Tensor, "n ch h w"]) -> list[Float[Tensor, "n features"]]:
         with self._autocast():
             return [features.float() for features in self.discriminator.trunk.each(*batches)]
 
-    def _descend(self, terms: Terms, name: str, optimizer: torch.optim.Optimizer) -> dict[str, Float[Tensor, ""]]:
+    def _descend(self, terms: Terms, name: str, optimizer: Adam) -> dict[str, Float[Tensor, ""]]:
         """Minimises the weighted sum of the terms, and returns the value of each, detached."""
         total = torch.stack([term.weight * term.value for term in terms.values()]).sum()
         self.totals[name] = total.detach().clone()
         average([self.totals[name]])  # so that all ranks stop, if one must
-        if is_captured := is_capturing(total.device):
-            # The host cannot look. The optimizer does, as where gradients are scaled, and leaves the weights alone.
-            found_inf = (~torch.stack([*self.totals.values()]).isfinite()).any().float()
-        else:
+        if not is_capturing(total.device):
             self.check_totals()
-            found_inf = None
-        optimizer.found_inf = found_inf  # pyright: ignore[reportAttributeAccessIssue]
-        for group in optimizer.param_groups:
-            group["capturable"] = is_captured
         optimizer.zero_grad()
         total.backward()
         average(parameter.grad for group in optimizer.param_groups for parameter in group["params"])
-        optimizer.step()
+        optimizer.step_if_finite(self.totals.values())
         return {name: (term.value if term.logged is None else term.logged).detach() for name, term in terms.items()}
 
     def check_totals(self) -> None:
@@ -235,16 +205,12 @@ class InfoGANStep:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the nets and both optimizers."""
-        state = {name: getattr(self, name).state_dict() for name in self._PARTS}
-        for group in (*state["opt_d"]["param_groups"], *state["opt_g"]["param_groups"]):
-            group |= {"lr": float(group["lr"]), "capturable": False}
-        return state
+        return {name: getattr(self, name).state_dict() for name in self._PARTS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues as the step did whose `state_dict` this is."""
         for name in self._PARTS:
             getattr(self, name).load_state_dict(state[name])
-        self._keep_rates_on_device()
 
     _PARTS = ("generator", "discriminator", "opt_g", "opt_d")
 

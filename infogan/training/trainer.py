@@ -181,8 +181,6 @@ class Trainer:
 
     def _follow_schedule(self) -> None:
         """Sets what depends on the step: the rates, and with extensions the weights of L_I."""
-        for step in self._steps():
-            step.scale_rates(self._rate)
         # A shorter memory at first, so that the EMA is not held back by the untrained weights.
         self._ema_share.fill_(1 - min(self.config.ema_decay, (1 + self.step) / (10 + self.step)))
         if self._diffaugment is not None:
@@ -190,10 +188,13 @@ class Trainer:
         for extension in self.extensions:
             for parameter in extension.start_step(self.step):
                 self._infogan.opt_d.state.pop(parameter, None)
-        self._infogan.lambdas = [
+        lambdas = [
             weight * math.prod(extension.mi_scale(i) for extension in self.extensions)
             for i, weight in enumerate(code_weights(self.config))
         ]
+        self._infogan.lambdas.copy_(torch.tensor(lambdas))
+        for step in self._steps():
+            step.scale_rates(self._rate)
 
     @property
     def _rate(self) -> float:

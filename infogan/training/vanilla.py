@@ -28,7 +28,7 @@ class VanillaStep(InfoGANStep):
         transform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__(generator, discriminator, config, transform=transform)
-        self.lambdas = [1.0] * len(self.spec.codes)
+        self.lambdas.fill_(1)
 
     def d_terms(self, batch: UpdateBatch) -> Terms:
         return {"loss_d": self.d_loss(batch), **self.mi_terms(batch.c, batch.features_fake.detach())}
