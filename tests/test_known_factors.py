@@ -11,8 +11,11 @@ import pytest
 import torch
 
 from infogan import UserError, load_dataset
+from infogan.config.spec import LatentSpec
 from infogan.data import dsprites, glyphs
 from infogan.data.factors import N_TEST_IMAGES, combinations, drawn_once, sample_of_combinations
+from infogan.evaluation.disentanglement import CodesAndFactors
+from infogan.evaluation.known_factors import partial_correlations_with_factors
 
 
 def frames_of(shape):
@@ -239,3 +242,17 @@ def test_a_font_without_the_axes_is_refused(tmp_path):
     (tmp_path / "glyphs.ttf").write_bytes(still.read_bytes())
     with pytest.raises(UserError, match="--dataset glyphs: cannot read a variable font from"):
         glyphs.load_glyphs(tmp_path)
+
+
+def test_partial_correlations_are_those_within_each_kind_and_beside_the_other_codes():
+    rng = np.random.default_rng(0)
+    shape, size, place = (rng.integers(0, k, 4000) for k in (3, 6, 8))
+    noise = 0.05 * rng.normal(size=(2, 4000))
+    # The first code also differs between shapes, and the second is a mixture of both factors.
+    codes = np.stack([rng.integers(0, 3, 4000), size + 10 * shape + noise[0], -place + 2 * size + noise[1]], axis=1)
+    factors = np.stack([shape, size, place], axis=1)
+    given = CodesAndFactors.checked(codes, factors, ("shape", "size", "place"), {"shape"})
+    found = partial_correlations_with_factors(given, LatentSpec.parse("cat3,uniform,uniform"))
+    assert list(found) == ["c2", "c3"]
+    (of_shape, of_size, _), (_, _, of_place) = found["c2"], found["c3"]
+    assert of_shape is None and of_size > 0.99 and of_place < -0.99

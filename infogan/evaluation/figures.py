@@ -107,6 +107,10 @@ def factor_matrix_figure(disentanglement: dict[str, Any], title: str) -> UInt8[n
         "mutual information / entropy of the factor": disentanglement["mutual_information"],
         "importance to forests that predict the factor": disentanglement["importances"],
     }
+    if correlations := disentanglement.get("partial_correlations"):
+        panels["|partial correlation|, controlled for the other codes"] = {
+            code: [None if r is None else abs(r) for r in row] for code, row in correlations.items()
+        }
     return _heat_maps(panels, disentanglement["factors"], "Blues", (0, 1), title)
 
 

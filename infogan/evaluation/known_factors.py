@@ -27,6 +27,7 @@ from infogan.evaluation.disentanglement import (
     forest_importances,
     normalised_mutual_information,
 )
+from infogan.evaluation.factors import partial_correlations
 from infogan.evaluation.registry import register_metric, register_record
 from infogan.evaluation.subject import FACTORS, Subject, once
 from infogan.latents import posterior_categories, posterior_means
@@ -115,7 +116,10 @@ _register_all()
 
 @register_record("disentanglement", needs={FACTORS})
 def factor_matrix(subject: Subject) -> dict[str, Any]:
-    """Returns, for each code, its normalised mutual information with each factor and its importance to forests."""
+    """Returns, for each code, its normalised mutual information with each factor and its importance to forests.
+
+    And for each continuous code its partial correlation with each factor whose values have an order.
+    """
     given = of_model(subject)
 
     def by_code(matrix: np.ndarray) -> dict[str, list[float]]:
@@ -126,4 +130,23 @@ def factor_matrix(subject: Subject) -> dict[str, Any]:
         "n_images": len(given.codes),
         "mutual_information": by_code(normalised_mutual_information(given.codes, given.factors)),
         "importances": by_code(forest_importances(given)),
+        "partial_correlations": partial_correlations_with_factors(given, subject.spec),
     }
+
+
+def partial_correlations_with_factors(given: CodesAndFactors, spec: LatentSpec) -> dict[str, list[float | None]]:
+    """Returns the partial correlation of each continuous code with each factor, by the code's name.
+
+    Controlled for the factors whose values have no order, as a shape, and for the other continuous codes; None for such
+    a factor itself. See `factors.partial_correlations`.
+
+    Args:
+        given: The codes of images, and the factors.
+        spec: The latents.
+    """
+    nominal = [i for i, name in enumerate(given.names) if name in given.nominal]
+    kinds, kind = np.unique(given.factors[:, nominal], axis=0, return_inverse=True)
+    continuous = list(spec.continuous)
+    found = partial_correlations(given.codes[:, continuous], given.factors.astype(float), kind.reshape(-1), len(kinds))
+    rows = [[None if np.isnan(r) else float(r) for r in row] for row in found]
+    return dict(zip((spec.names[i] for i in continuous), rows, strict=True))
