@@ -43,6 +43,7 @@ DPI = 100
 CHARACTER_PX = 8  # of the title, on average
 CHARACTERS_PER_INCH = 7  # of a title of a figure, if they are wide
 MAX_COLUMN_NAME = 2  # characters of a class's name that have room above a column
+MAX_PALETTE_PIXELS = 250_000  # of a frame of a GIF, that its palette is made from
 MAX_GRID_PX = 2000  # of a side; larger images are shown in fewer rows and columns
 ENLARGED_BELOW_PX = 64  # smaller images are shown at twice their size
 GAP_PX = 2  # between images
@@ -564,7 +565,8 @@ def default_style() -> Iterator[None]:
     finally:
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
-    with matplotlib.style.context("default"):
+    # A class may be called $x$, which is no formula.
+    with matplotlib.style.context("default"), matplotlib.rc_context({"text.parse_math": False}):
         yield
 
 
@@ -705,8 +707,12 @@ def save_gif(
 def _gif_frame(frame: UInt8[np.ndarray, "height width 3"]) -> Image.Image:
     """Returns a frame with 32 levels of each colour: half the size, and hardly a difference to the eye."""
     frame = frame // 8 * 8
-    is_grey = (frame == frame[..., :1]).all()  # then Pillow has no palette to look for, which takes time
-    return Image.fromarray(frame[..., 0] if is_grey else frame)
+    if (frame == frame[..., :1]).all():
+        return Image.fromarray(frame[..., 0])
+    # To look for 256 colours among all pixels of a large frame takes ten times as long as all the rest.
+    step = math.ceil(math.sqrt(frame[..., 0].size / MAX_PALETTE_PIXELS))
+    palette = Image.fromarray(np.ascontiguousarray(frame[::step, ::step])).quantize()
+    return Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def _save(path: Path, write: Callable[[BinaryIO], object]) -> Path:

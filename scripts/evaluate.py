@@ -24,6 +24,7 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument(
         "--data-dir", type=FOLDER, help="folder of the IDX files (default: where the run had them, else data)"
     )
+    parser.add_argument("--dataset", help="where images of your own lie now (default: where the run had them)")
     parser.add_argument(
         "--out-dir", type=FOLDER, help="folder of runs/ and samples/ (default: ., and for pictures where the run is)"
     )
@@ -74,7 +75,13 @@ def evaluate(flags: argparse.Namespace) -> None:
     check_new_file(path, "--json")
     make_deterministic()
     evaluation = evaluate(
-        checkpoint, flags.data_dir, flags.device, flags.seed, flags.n_samples, inception=flags.inception
+        checkpoint,
+        flags.data_dir,
+        flags.device,
+        flags.seed,
+        flags.n_samples,
+        inception=flags.inception,
+        dataset=flags.dataset,
     )
     save_evaluation(evaluation, path)  # first: nothing that follows can lose it
     print(describe_evaluation(evaluation), end="\n\n")

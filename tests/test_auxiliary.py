@@ -283,6 +283,16 @@ def test_a_gif_has_its_frames_in_order_and_loops_for_ever(tmp_path):
         assert image.info["duration"] == 50
 
 
+@pytest.mark.parametrize("side", [100, 1500])  # the palette of a large one is made from a part of its pixels
+def test_a_gif_in_colour_has_the_colours_of_each_of_its_frames(tmp_path, side):
+    ramp = np.linspace(0, 255, side, dtype=np.uint8)
+    across = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], np.uint8(40)), axis=2)
+    frames = [across, across[..., ::-1]]
+    found = iio.imread(auxiliary.save_gif(frames, tmp_path / "a.gif"))
+    for frame, drawn in zip(frames, found, strict=True):
+        assert np.abs(frame.astype(int) - drawn).mean() < 12
+
+
 def test_a_picture_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match="cannot write"):
         auxiliary.save_png(np.zeros((4, 4, 3), np.uint8), tmp_path / "no folder" / "a.png")

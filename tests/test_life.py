@@ -19,6 +19,8 @@ from states import assert_same_state, final_state, metrics
 
 from infogan import Trainer, UserError, auxiliary, load_dataset, load_nets, resume, train
 from infogan.data.batches import ShuffledBatches
+from infogan.evaluation.fresh_q import FreshQ
+from infogan.evaluation.scoring import evaluate
 from infogan.system import files
 from infogan.system.console import ForgivingStream, forgiving_console
 from infogan.system.files import append_whole, locked, write_atomically
@@ -409,11 +411,39 @@ def test_a_run_goes_on_with_the_same_images_elsewhere_and_with_no_others(on_imag
     images[0, 0, 0, 0] += 1
     np.save("other.npy", images)
     np.save("fewer.npy", images[:50])
-    with pytest.raises(UserError, match=r"--dataset: expected the images that the run was trained on, .* got others"):
-        resume(run.folder, steps=5, dataset="other.npy")
-    with pytest.raises(UserError, match=r"got images of shape \(50, 1, 28, 28\) \(the run has \(60, 1, 28, 28\)\)"):
-        resume(run.folder, steps=5, dataset="fewer.npy")
+    message = r"^--dataset: expected the images that the run was trained on, 60 of SHA-256 .*, got {} of SHA-256 .*{}"
+    for name, n in (("other.npy", 60), ("fewer.npy", 50)):
+        with pytest.raises(UserError, match=message.format(n, name)):
+            resume(run.folder, steps=5, dataset=name)
     assert run.read_config().dataset == str(tmp_path / "new" / "yours.npy")
+
+
+def test_a_run_is_evaluated_on_its_images_wherever_they_are_and_on_no_others(on_images_of_one_s_own, tmp_path):
+    run, file = on_images_of_one_s_own
+    few = {"n_samples": 50, "fresh_q": FreshQ(n_images=64, epochs=1, batch_size=32)}
+    expected = evaluate(run.folder, **few)
+    file.rename(tmp_path / "yours.npy")
+    with pytest.raises(UserError, match=r"cannot read .*mine\.npy"):
+        evaluate(run.folder, **few)
+    found = evaluate(run.folder, dataset=tmp_path / "yours.npy", **few)
+    assert found["infogan"] == expected["infogan"]
+    with pytest.raises(UserError, match=r"^--dataset: expected images of one's own, which may have moved, got 'mnist'"):
+        evaluate(run.folder, dataset="mnist", **few)
+    images = np.load(tmp_path / "yours.npy")
+    images[0, 0, 0, 0] += 1
+    np.save(file, images)
+    with pytest.raises(UserError, match=r"^--dataset: expected the images that the run was trained on, .* got 60 of"):
+        evaluate(run.folder, **few)
+
+
+def test_images_that_are_too_few_or_too_small_are_named(small, tmp_path, digits):
+    np.save(tmp_path / "mine.npy", digits.images[:9].numpy())
+    np.save(tmp_path / "tiny.npy", digits.images[:60, :, 10:15, 9:18].numpy())
+    with pytest.raises(UserError, match=r"^--batch-size: expected at most 9, .* got 32: .*mine.npy"):
+        train(small(dataset=str(tmp_path / "mine.npy")), tmp_path)
+    with pytest.raises(UserError, match=r"^--size: expected images of at least 8 x 8 px, got 9 x 5 px: .*tiny.npy"):
+        train(small(dataset=str(tmp_path / "tiny.npy")), tmp_path)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_checkpoint_from_before_images_had_a_digest_is_resumed(copied, whole, no_curves):

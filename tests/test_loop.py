@@ -323,7 +323,9 @@ def test_evaluations_need_something_that_evaluates(small, tmp_path):
 
 
 def test_bad_input_leaves_no_folders(train_small, tmp_path):
-    with pytest.raises(UserError, match="--batch-size: expected at most the 90 images"):
+    with pytest.raises(
+        UserError, match="--batch-size: expected at most 90, as many training images as there are, got 91"
+    ):
         train_small(batch_size=91)
     with pytest.raises(UserError, match="--device: expected auto, cpu, cuda or cuda:N, got 'tpu'"):
         train_small(device="tpu")

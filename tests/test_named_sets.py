@@ -164,8 +164,24 @@ def test_celeba_is_divided_by_its_list(tmp_path, digits):
     found = load_dataset("celeba", tmp_path, ImageForm(size=16))
     assert found.name == "celeba" and len(found.images) == 6 and found.test_images.shape == (4, 3, 16, 16)
     (tmp_path / "celeba/list_eval_partition.txt").write_text("\n".join(lines[1:]))
-    with pytest.raises(UserError, match=r"^--data-dir: expected a name and 0, 1 or 2 in each of 12 lines"):
+    with pytest.raises(UserError, match=r"in the list of its parts, got 1 that are not there, as '000001.jpg'"):
         load_dataset("celeba", tmp_path)
+    (tmp_path / "celeba/list_eval_partition.txt").write_text("\n".join([*lines, "000013.jpg 3"]))
+    with pytest.raises(UserError, match=r"^--data-dir: expected a name and 0, 1 or 2 .* got \['000013.jpg', '3'\]"):
+        load_dataset("celeba", tmp_path)
+
+
+def test_a_picture_of_celeba_that_cannot_be_read_is_left_out_of_its_part(tmp_path, digits):
+    folder = tmp_path / "img_align_celeba"
+    folder.mkdir()
+    for i in range(120):
+        Image.fromarray(in_colour(digits, 1, i)[0].transpose(1, 2, 0)).save(folder / f"{i:03}.jpg", quality=95)
+    (folder / "001.jpg").write_bytes(b"")
+    lines = [f"{i:03}.jpg {0 if i < 70 else 2}" for i in range(120)]
+    (tmp_path / "list_eval_partition.txt").write_text("\n".join(lines))
+    found = load_dataset("celeba", tmp_path)
+    assert (len(found.images), len(found.test_images)) == (69, 50)
+    assert "warning: left out '001.jpg': it is empty" in found.notes
 
 
 def test_faces_and_chairs_are_read_from_a_folder_or_archive(tmp_path, digits):

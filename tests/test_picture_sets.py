@@ -71,7 +71,8 @@ def test_folders_are_classes_and_train_and_test_are_kept_apart(tmp_path, digits)
     assert alone.class_names == () and not len(alone.labels)
     # Elsewhere, and without a class.
     save(tmp_path / "set/more", digits.images[:2])
-    assert any("left out 2 pictures outside" in note for note in load(tmp_path / "set", tmp_path).notes)
+    note = "warning: left out 2 pictures that are neither in train nor in test"
+    assert note in load(tmp_path / "set", tmp_path).notes
     save(tmp_path / "set/train", digits.images[:1])
     assert not len(load(tmp_path / "set", tmp_path).labels)
 
@@ -116,6 +117,43 @@ def test_a_few_broken_pictures_are_named_and_left_out_and_many_are_refused(tmp_p
     break_some(tmp_path / "a/more", 2)
     with pytest.raises(UserError, match=r"^--dataset: expected fewer than one .* got 3 of 202 in .*few/000.png.*empty"):
         load(tmp_path / "a", tmp_path)
+
+
+def test_a_damaged_picture_does_not_decide_the_size_of_all(tmp_path, digits):
+    save(tmp_path / "set", digits.images[:120])
+    Image.effect_noise((60, 60), 50).save(tmp_path / "set/large.png")
+    content = (tmp_path / "set/large.png").read_bytes()
+    assert load(tmp_path / "set", tmp_path).images.shape == (121, 1, 64, 64)
+    (tmp_path / "set/large.png").write_bytes(content[: len(content) // 2])
+    found = load(tmp_path / "set", tmp_path)
+    assert torch.equal(found.images, digits.images[:120])
+    assert found.notes[1] == "found: 28 x 28 px" and any("left out 'large.png'" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
+def test_pictures_of_masks_of_0_and_1_are_refused_as_arrays_of_them_are(tmp_path, digits, mode):
+    for i, image in enumerate(digits.images[:5] > 127):
+        pixels = image[0].numpy().astype(np.uint16 if mode == "I;16" else np.uint8)
+        picture = Image.fromarray(pixels * 200 if mode == "I;16" else pixels)  # of 65,535
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        (picture if mode == "I;16" else picture.convert(mode)).save(tmp_path / f"masks/{i}.png")
+    with pytest.raises(UserError, match=r"^--dataset: .* got 0 and 1 alone, which would be black: .*masks; times 255"):
+        load(tmp_path / "masks", tmp_path)
+
+
+def test_pictures_of_one_colour_alone_are_refused(tmp_path):
+    (tmp_path / "red").mkdir()
+    for i in range(3):
+        Image.new("RGB", (9, 9), "red").save(tmp_path / f"red/{i}.png")
+    with pytest.raises(UserError, match=r"^--dataset: expected images that differ, got 255, 0, 0 in every pixel"):
+        load(tmp_path / "red", tmp_path)
+
+
+def test_a_folder_s_name_is_shown_in_one_line(tmp_path, digits):
+    save(tmp_path / "set/a\nb", digits.images[:2])
+    save(tmp_path / "set/c", digits.images[2:4])
+    found = load(tmp_path / "set", tmp_path)
+    assert found.class_names == ("a\\nb", "c") and found.notes[3] == "classes, for scoring alone: 2 (a\\nb, c)"
 
 
 def test_pictures_are_decoded_once_and_anew_if_the_folder_changes(tmp_path, digits, monkeypatch):

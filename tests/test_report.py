@@ -374,6 +374,13 @@ class TestPictures:
         np.testing.assert_array_equal(plain[:, 100:], renamed[:, 100:])
         assert (plain[:, :100] != renamed[:, :100]).any()
 
+    def test_a_class_whose_name_looks_like_a_formula_is_written_as_it_is(self):
+        clustering = {"confusion": [[5, 1], [1, 5]], "code_to_digit": [0, 1], "accuracy": 10 / 12}
+        # As a formula the first name would be an error, and the second one would lack its dollar signs.
+        for name, other in ((r"$\frac$", "a"), ("$a$", r"\$a\$")):
+            drawn = [figures.confusion_figure({"c1": clustering}, "", [given, "b"]) for given in (name, other)]
+            assert not np.array_equal(*drawn)
+
     @pytest.mark.parametrize("title", ["Wohnungen im Sommer " * 7, "w" * 140], ids=["words", "one word"])
     def test_a_long_title_is_not_cut_off(self, title):
         table, clustering = {"c1": [0.5, 0.5]}, {"confusion": [[5, 1], [1, 5]], "code_to_digit": [0, 1]}

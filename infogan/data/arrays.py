@@ -5,6 +5,7 @@ Axes: n images, ch h w image.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ from infogan.data.pictures import fit, to_array
 from infogan.system.errors import UserError, one_line
 from infogan.system.readers import open_regular, read_array
 
+MAX_NAMED = 10  # files, or classes, in what is printed
 SHAPES = "(n, channels, height, width) or (n, height, width)"
 
 
@@ -30,8 +32,37 @@ def load_npy(path: Path) -> ImageDataset:
     Raises:
         UserError: It cannot be read, or holds something else; the message says how to make images of it.
     """
-    images = checked_images(read_array(path, "--dataset"), str(path))
+    array = read_array(path, "--dataset", lambda n_bytes: check_memory(n_bytes, str(path)))
+    images = checked_images(array, str(path))
     return ImageDataset.without_labels(str(path.absolute()), torch.from_numpy(images))
+
+
+def described(found: ImageDataset, made: ImageDataset) -> ImageDataset:
+    """Returns the images of a .npy or .npz file with notes on them.
+
+    Args:
+        found: As they are in the file.
+        made: As they are to be.
+    """
+    notes = (
+        f"{made.name}: {len(made.images):,} images",
+        f"found: {form_in_words(found.images)}",
+        f"made of them: {form_in_words(made.images)}",
+        *classes_in_words(made.class_names),
+    )
+    return dataclasses.replace(made, notes=notes)
+
+
+def form_in_words(images: UInt8[torch.Tensor, "n ch h w"]) -> str:
+    """Returns how large images are, and their channels."""
+    channels = {1: "grey", 3: "RGB"}.get(images.shape[1], f"{images.shape[1]} channels")
+    return f"{images.shape[3]} x {images.shape[2]} px, {channels}"
+
+
+def classes_in_words(class_names: tuple[str, ...]) -> list[str]:
+    """Returns a line on the classes, if there are any."""
+    shown = ", ".join(class_names[:MAX_NAMED]) + (", ..." if len(class_names) > MAX_NAMED else "")
+    return [f"classes, for scoring alone: {len(class_names):,} ({shown})"] if class_names else []
 
 
 def load_npz(path: Path) -> ImageDataset:
@@ -92,13 +123,24 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array, as a .npy file")
             assert file.zip is not None
+            if not file.zip.infolist():
+                raise ValueError("it has no arrays")
             check_memory(sum(member.file_size for member in file.zip.infolist()), str(path))
-            return {name: file[name] if name in ("images", "labels") else np.empty(0) for name in file.files}
+            return {name: _numbers(file, name) if name in ("images", "labels") else np.empty(0) for name in file.files}
     except UserError:
         raise
     # What a damaged archive, or an array in it, raises; NumPy takes its header for Python.
     except (OSError, EOFError, ValueError, LookupError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error) as e:
         raise UserError(f"--dataset: cannot read {path}: {one_line(e)}") from e
+
+
+def _numbers(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    try:
+        return file[name]
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise
+        raise ValueError(f"expected numbers in {name}, got Python objects, which may execute code") from error
 
 
 def checked_images(images: np.ndarray, where: str) -> UInt8[np.ndarray, "n ch h w"]:
@@ -127,15 +169,29 @@ def checked_images(images: np.ndarray, where: str) -> UInt8[np.ndarray, "n ch h 
         raise UserError(
             f"--dataset: expected 1 or 3 channels, got 4, as of RGBA: {what}; images[:, :3] drops the opacity"
         )
-    least, most = int(images.min()), int(images.max())
-    if least == most:
-        raise UserError(f"--dataset: expected images that differ, got {least} in every pixel: {what}")
-    if most == 1:
+    check_values(images, what)
+    return np.ascontiguousarray(images)
+
+
+def check_values(images: UInt8[np.ndarray, "n ch h w"], what: str) -> None:
+    """Checks that images show something.
+
+    Args:
+        images: In [0, 255].
+        what: They are, for the error.
+
+    Raises:
+        UserError: All pixels are equal, or they are 0 and 1.
+    """
+    colour = images[:1, :, :1, :1]
+    if (images[0] == colour[0]).all() and (images == colour).all():
+        shown = ", ".join(map(str, colour.flatten()))
+        raise UserError(f"--dataset: expected images that differ, got {shown} in every pixel: {what}")
+    if images.max() == 1:
         raise UserError(
             f"--dataset: expected values up to 255, got 0 and 1 alone, which would be black: {what}; "
-            "images * 255 makes 1 white"
+            "times 255, 1 is white"
         )
-    return np.ascontiguousarray(images)
 
 
 def _to_bytes(images: np.ndarray) -> str:
@@ -147,10 +203,15 @@ def _to_bytes(images: np.ndarray) -> str:
         (least >= 0 and most <= 1, "(images * 255).round().astype('uint8')"),
         (least >= -1 and most <= 1, "((images + 1) * 127.5).round().astype('uint8')"),
         (least >= 0 and most <= 255, "images.round().astype('uint8')"),
-        (least >= 0 and most <= 65535, "(images / 257).round().astype('uint8')"),
+        (least >= 0 and most <= 65535, f"(images * (255 / {_largest_of_its_bits(most)})).round().astype('uint8')"),
     ]
     way = next((f"; {way} is" for fits, way in known if fits), "")
     return f" with values from {least:g} to {most:g}{way}"
+
+
+def _largest_of_its_bits(value: float) -> int:
+    """Returns the largest number that has as many bits: a camera's 12 are stored as 16."""
+    return 2 ** int(max(value, 0)).bit_length() - 1
 
 
 def in_form(images: UInt8[torch.Tensor, "n ch h w"], form: ImageForm) -> UInt8[torch.Tensor, "n ch2 h2 w2"]:

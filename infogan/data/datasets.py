@@ -114,7 +114,8 @@ def _load_own(path: Path, data_dir: Path, form: ImageForm) -> ImageDataset:
     load_array = {".npy": arrays.load_npy, ".npz": arrays.load_npz}.get(path.suffix.lower())
     if load_array is None or path.is_dir():
         return picture_sets.load_pictures(path, data_dir, form)
-    return _in_form(load_array(path), form)
+    found = load_array(path)
+    return arrays.described(found, _in_form(found, form))
 
 
 def _in_form(dataset: ImageDataset, form: ImageForm) -> ImageDataset:

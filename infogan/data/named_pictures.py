@@ -5,18 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
-
 from infogan.config.datasets import ImageForm
 from infogan.data.datasets import ImageDataset
 from infogan.data.picture_sets import load_pictures
-from infogan.system.errors import UserError
+from infogan.system.errors import UserError, shown
 from infogan.system.readers import read_bytes
 
 MAX_PARTITION_BYTES = 2**26
-PARTS = {"train": 0, "test": 2}  # 1 is for validation, and left out
+PARTS = {"0": "train", "1": "validation", "2": "test"}
 
 
 def load_celeba(data_dir: Path, form: ImageForm) -> ImageDataset:
@@ -25,14 +21,10 @@ def load_celeba(data_dir: Path, form: ImageForm) -> ImageDataset:
     If `list_eval_partition.txt` lies beside it, its training images are learned from and its test images kept apart.
     """
     places = [data_dir, data_dir / "celeba", data_dir / "CelebA"]
-    found = load_pictures(_find("celeba", "img_align_celeba", places), data_dir, form)
     list_file = next((path for place in places if (path := place / "list_eval_partition.txt").is_file()), None)
-    if list_file is None:
-        return dataclasses.replace(found, name="celeba")
-    part = _read_partition(list_file, len(found.images))
-    train, test = (found.images[part == PARTS[name]] for name in ("train", "test"))
-    note = f"by {list_file}: {len(train):,} to learn from, {len(test):,} test images"
-    return dataclasses.replace(found, name="celeba", images=train, test_images=test, notes=(*found.notes, note))
+    parts = None if list_file is None else _read_partition(list_file)
+    found = load_pictures(_find("celeba", "img_align_celeba", places), data_dir, form, parts)
+    return dataclasses.replace(found, name="celeba")
 
 
 def load_faces(data_dir: Path, form: ImageForm) -> ImageDataset:
@@ -53,10 +45,11 @@ def _find(name: str, stem: str, places: list[Path]) -> Path:
     raise UserError(f"--data-dir: expected {stem} for {name}, a folder or .zip file, in {places[0]}, got neither")
 
 
-def _read_partition(path: Path, n: int) -> Int[Tensor, " n"]:
-    """Returns the part that each picture is in; the file has a line for each, in the order of their names."""
+def _read_partition(path: Path) -> dict[str, str]:
+    """Returns the part that each picture is in, by its name; the file has a line for each."""
     lines = read_bytes(path, "--data-dir", MAX_PARTITION_BYTES).decode(errors="replace").split("\n")
     rows = [line.split() for line in lines if line.strip()]
-    if len(rows) != n or not all(len(row) == 2 and row[1] in ("0", "1", "2") for row in rows):
-        raise UserError(f"--data-dir: expected a name and 0, 1 or 2 in each of {n:,} lines of {path}, got others")
-    return torch.tensor([int(part) for _, part in sorted(rows)])
+    for row in rows:
+        if len(row) != 2 or row[1] not in PARTS:
+            raise UserError(f"--data-dir: expected a name and 0, 1 or 2 in each line of {path}, got {shown(row)}")
+    return {name: PARTS[part] for name, part in rows}

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,7 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from infogan.config.datasets import ImageForm
-from infogan.data.arrays import check_memory
+from infogan.data.arrays import MAX_NAMED, check_memory, check_values, classes_in_words, form_in_words
 from infogan.data.cache import cached
 from infogan.data.datasets import ImageDataset
 from infogan.data.picture_sources import Listing, Source, open_source
@@ -44,10 +44,9 @@ CACHE_FORMAT = 1  # a new number has all pictures decoded anew
 MAX_OWN_SIDE_PX = 64  # pictures that agree in a larger size are made this large too, unless --size says otherwise
 MOST_UNREADABLE = 0.01  # of the pictures; more than a few strays, and it is the wrong folder or a damaged copy
 MAX_CHROMA = 4  # of 255, between the channels of a grey picture in a lossy format
-MAX_NAMED = 10  # files, or classes, in what is printed
 
 
-def load_pictures(path: Path, data_dir: Path, form: ImageForm) -> ImageDataset:
+def load_pictures(path: Path, data_dir: Path, form: ImageForm, parts: Mapping[str, str] | None = None) -> ImageDataset:
     """Returns the pictures in a folder or .zip file, and all folders in it, as one data set.
 
     What was decoded is kept in `data_dir/cache`, and taken from there as long as the pictures are the same.
@@ -56,20 +55,27 @@ def load_pictures(path: Path, data_dir: Path, form: ImageForm) -> ImageDataset:
         path: Of the folder or file.
         data_dir: Where the cache is.
         form: What the pictures are made to be.
+        parts: `train`, `test` or another part for the name of each picture; None: what their folders say.
 
     Raises:
-        UserError: There are no pictures, or one in a hundred or more cannot be read.
+        UserError: There are no pictures, or one in a hundred or more cannot be read; `parts` lacks one.
     """
     with open_source(path) as source:
         listing = source.listing()
         if not listing.pictures:
             raise UserError(f"--dataset: expected pictures ({', '.join(sorted(SUFFIXES))}) in {path}, got none")
         name = str(path.absolute())
-        key = json.dumps([CACHE_FORMAT, dataclasses.astuple(form), listing.digest()])
+        if parts is not None and (unlisted := [path for path in listing.pictures if path.name not in parts]):
+            raise UserError(
+                f"--dataset: expected each picture of {path} in the list of its parts, got {len(unlisted):,} that are "
+                f"not there, as {str(unlisted[0])!r}"
+            )
+        listed = [] if parts is None else [sorted(parts.items())]
+        key = json.dumps([CACHE_FORMAT, dataclasses.astuple(form), listing.digest(), *listed])
         stem = re.sub(r"[^\w+-]+", "-", path.absolute().stem)[:60]
         which = hashlib.sha256(json.dumps([name, dataclasses.astuple(form)]).encode()).hexdigest()[:12]
         file = data_dir / "cache" / f"{stem}-{which}.npz"
-        return cached(file, key, lambda: _decoded(source, listing, name, form))
+        return cached(file, key, lambda: _decoded(source, listing, name, form, parts))
 
 
 # Which picture is in which class, and to score by
@@ -122,41 +128,36 @@ def arrange(pictures: Sequence[PurePosixPath], folders: Iterable[PurePosixPath] 
     return Arrangement(train, test, tuple(names), class_of, sorted(of_classes - {*names}))
 
 
+def by_list(pictures: Sequence[PurePosixPath], parts: Mapping[str, str]) -> Arrangement:
+    """Returns what a list says of pictures, the part that each name is in; there are no classes."""
+    train, test = ([path for path in pictures if parts[path.name] == part] for part in ("train", "test"))
+    return Arrangement(train, test, (), {}, [])
+
+
 # Decoding
 
 
-def _decoded(source: Source, listing: Listing, name: str, form: ImageForm) -> ImageDataset:
-    arranged = arrange(listing.pictures, listing.folders)
+def _decoded(
+    source: Source, listing: Listing, name: str, form: ImageForm, parts: Mapping[str, str] | None
+) -> ImageDataset:
+    arranged = arrange(listing.pictures, listing.folders) if parts is None else by_list(listing.pictures, parts)
     used = arranged.train + arranged.test
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool, no_warnings():
         sizes = dict(zip(used, pool.map(lambda path: _size_or_reason(source, path), used), strict=True))
         unreadable = {path: found for path, found in sizes.items() if isinstance(found, str)}
         _check_unreadable(unreadable, len(used), name)
-        found_sizes = {found for found in sizes.values() if not isinstance(found, str)}
-        size = _common_size(found_sizes, form)
-        check_memory(3 * len(used) * size[0] * size[1], f"{name} at {_px(size)}; a smaller --size takes less")
-        pixels = np.empty((len(used), 3, *size), np.uint8)
-
-        def decode_into(i: int) -> str | None:
-            try:
-                picture = decode(source.open(used[i]), size, form.background)
-            except UnreadablePictureError as error:
-                return str(error)
-            pixels[i] = to_array(picture if picture.size == size[::-1] else fit(picture, size), 3)
-            return None
-
-        todo = [i for i, path in enumerate(used) if path not in unreadable]
-        bar = tqdm(total=len(todo), desc="decoding", unit="picture", leave=False, disable=None)
-        with bar:
-            for i, reason in zip(todo, pool.map(decode_into, todo), strict=True):
-                bar.update()
-                if reason is not None:
-                    unreadable[used[i]] = reason
-    _check_unreadable(unreadable, len(used), name)
-    is_readable = [path not in unreadable for path in used]
-    images = torch.from_numpy(_with_channels(pixels[is_readable] if unreadable else pixels, form))
-    if bool((images == images[0, 0, 0, 0]).all()):
-        raise UserError(f"--dataset: expected images that differ, got pixels of one colour alone in {name}")
+        size, found_sizes = None, _sizes_without(sizes, unreadable)
+        while size != _common_size(found_sizes, form):
+            size = _common_size(found_sizes, form)
+            check_memory(3 * len(used) * size[0] * size[1], f"{name} at {_px(size)}; a smaller --size takes less")
+            todo = [path for path in used if path not in unreadable]
+            pixels, damaged = _pixels(source, todo, size, form, pool)
+            unreadable |= damaged
+            _check_unreadable(unreadable, len(used), name)
+            # What turned out to be damaged may have been the only one of its size: then the size is another one.
+            found_sizes = _sizes_without(sizes, unreadable)
+    images = torch.from_numpy(_with_channels(pixels, form))
+    check_values(images.numpy(), name)
     train, test = ([path for path in part if path not in unreadable] for part in (arranged.train, arranged.test))
     return ImageDataset(
         name,
@@ -167,6 +168,36 @@ def _decoded(source: Source, listing: Listing, name: str, form: ImageForm) -> Im
         tuple(map(_printable, arranged.class_names)),
         notes=tuple(_notes(name, arranged, found_sizes, images, unreadable, len(listing.pictures) - len(used))),
     )
+
+
+def _pixels(
+    source: Source, pictures: Sequence[PurePosixPath], size: tuple[int, int], form: ImageForm, pool: ThreadPoolExecutor
+) -> tuple[UInt8[np.ndarray, "n 3 h w"], dict[PurePosixPath, str]]:
+    """Returns the pixels of pictures of one size, less those that are damaged, and why these are."""
+    pixels = np.empty((len(pictures), 3, *size), np.uint8)
+
+    def decode_into(i: int) -> str | None:
+        try:
+            picture = decode(source.open(pictures[i]), size, form.background)
+        except UnreadablePictureError as error:
+            return str(error)
+        pixels[i] = to_array(picture if picture.size == size[::-1] else fit(picture, size), 3)
+        return None
+
+    damaged = {}
+    indices = range(len(pictures))
+    with tqdm(total=len(pictures), desc="decoding", unit="picture", leave=False, disable=None) as bar:
+        for path, reason in zip(pictures, pool.map(decode_into, indices), strict=True):
+            bar.update()
+            if reason is not None:
+                damaged[path] = reason
+    return (pixels[[path not in damaged for path in pictures]] if damaged else pixels), damaged
+
+
+def _sizes_without(
+    sizes: dict[PurePosixPath, tuple[int, int] | str], unreadable: dict[PurePosixPath, str]
+) -> set[tuple[int, int]]:
+    return {found for path, found in sizes.items() if path not in unreadable and not isinstance(found, str)}
 
 
 def _size_or_reason(source: Source, path: PurePosixPath) -> tuple[int, int] | str:
@@ -215,14 +246,12 @@ def _notes(
 ) -> Iterator[str]:
     """Yields in words what was found and what was made of it."""
     n_test = sum(path not in unreadable for path in arranged.test)
-    parts = f": {len(images) - n_test:,} to learn from, {n_test:,} in test/" if n_test else ""
+    parts = f": {len(images) - n_test:,} to learn from, {n_test:,} in test" if n_test else ""
     yield f"{name}: {len(images):,} pictures{parts}"
     least, most = min(sizes), max(sizes)
     yield "found: " + (f"{_px(least)}" if least == most else f"{len(sizes):,} sizes, from {_px(least)} to {_px(most)}")
-    yield f"made of them: {_px(images.shape[-2:])}, {'grey' if images.shape[1] == 1 else 'RGB'}"
-    if names := arranged.class_names:
-        shown = ", ".join(names[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")
-        yield f"classes, for scoring alone: {len(names):,} ({shown})"
+    yield f"made of them: {form_in_words(images)}"
+    yield from classes_in_words(tuple(map(_printable, arranged.class_names)))
     for path, reason in list(unreadable.items())[:MAX_NAMED]:
         yield f"warning: left out {str(path)!r}: {reason}"
     if len(unreadable) > MAX_NAMED:
@@ -230,12 +259,12 @@ def _notes(
     if arranged.empty:
         yield f"warning: no pictures in {', '.join(map(repr, arranged.empty[:MAX_NAMED]))}"
     if n_elsewhere:
-        yield f"warning: left out {n_elsewhere:,} pictures outside of train/ and test/"
+        yield f"warning: left out {n_elsewhere:,} pictures that are neither in train nor in test"
 
 
 def _printable(name: str) -> str:
-    """Returns a folder's name as text: one that is no Unicode could be written to no file."""
-    return name.encode(errors="replace").decode()
+    """Returns a folder's name as text of one line: what is no Unicode could be written to no file."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name.encode(errors="replace").decode())
 
 
 def _px(size: Sequence[int]) -> str:

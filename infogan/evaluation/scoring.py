@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from infogan.config.datasets import is_own_images
 from infogan.config.options import MAX_SEED, whole_number
 from infogan.config.spec import LatentSpec
 from infogan.data.datasets import ImageDataset, load_scored_dataset
@@ -38,15 +39,36 @@ from infogan.evaluation.subject import (
 from infogan.losses import mutual_information_lower_bound
 from infogan.models import Discriminator
 from infogan.system.console import forgiving_console
+from infogan.system.errors import UserError
 from infogan.system.paths import given_folder
 from infogan.system.runtime import keep_freed_memory, kept_global_state, resolve_device
-from infogan.training.checkpoint import find_checkpoint, load_nets
+from infogan.training.checkpoint import TrainedNets, find_checkpoint, load_nets
 from infogan.training.environment import environment, read_sessions
 from infogan.training.run import Run
 
 MAX_SAMPLES = 1_000_000
 MOST_TRAINING_IMAGES = 10_000  # that are scored where no others are there
 N_QUICK_IMAGES = 2000  # test images, and as many samples, of an evaluation while training
+
+
+def _images_of(nets: TrainedNets, data_dir: Path, elsewhere: str | Path | None) -> ImageDataset:
+    """Returns the images that a run is scored by: those that it has, where they lie now.
+
+    Raises:
+        UserError: They cannot be read, or are others.
+    """
+    name = nets.config.dataset
+    if elsewhere is not None:
+        if not (is_own_images(name) and is_own_images(str(elsewhere))):
+            raise UserError(f"--dataset: expected images of one's own, which may have moved, got {str(elsewhere)!r}")
+        name = str(elsewhere)
+    found = load_scored_dataset(name, data_dir, nets.config.image_form)
+    if is_own_images(name) and nets.images_sha256 is not None and nets.images_sha256 != (digest := found.digest()):
+        raise UserError(
+            f"--dataset: expected the images that the run was trained on, of SHA-256 {nets.images_sha256}, "
+            f"got {len(found.images):,} of SHA-256 {digest}: {found.name}"
+        )
+    return found
 
 
 @forgiving_console()
@@ -59,6 +81,7 @@ def evaluate(
     n_samples: int = 10_000,
     fresh_q: FreshQ | None = None,
     inception: str | Path | None = None,
+    dataset: str | Path | None = None,
 ) -> dict[str, Any]:
     """Returns what `evaluation.json` holds: the scores of a run's newest checkpoint, and how they came about.
 
@@ -74,9 +97,10 @@ def evaluate(
         n_samples: Fresh samples of each model.
         fresh_q: Budget of the Q trained from scratch.
         inception: TorchScript file of the Inception network, if its FID and KID are wanted.
+        dataset: Where images of one's own lie now; by default where the run had them.
 
     Raises:
-        UserError: A checkpoint or data that cannot be read; too few samples.
+        UserError: A checkpoint or data that cannot be read; other images than the run's; too few samples.
     """
     n_samples = whole_number(n_samples, "n_samples", NEIGHBOURS + 1, MAX_SAMPLES)
     seed = whole_number(seed, "seed", 0, MAX_SEED)
@@ -88,21 +112,21 @@ def evaluate(
     if data_dir is None:
         data_dir = nets.config.data_dir if Path(nets.config.data_dir).is_dir() else "data"
     data_dir = given_folder(data_dir, "--data-dir")
-    dataset = load_scored_dataset(nets.config.dataset, data_dir, nets.config.image_form)
+    data = _images_of(nets, data_dir, dataset)
     reference = random_reference = inception_reference = None
-    if DIGITS not in dataset.measurable:
-        random_reference = measure_random_reference(dataset, n_samples, seed, device)
-    has_test_images = len(dataset.test_images) > 0
+    if DIGITS not in data.measurable:
+        random_reference = measure_random_reference(data, n_samples, seed, device)
+    has_test_images = len(data.test_images) > 0
     if not has_test_images:  # all were learned from; no label was, so that these score what was found all the same
-        n = len(dataset.images)
+        n = len(data.images)
         kept = torch.linspace(0, n - 1, min(n, MOST_TRAINING_IMAGES)).round().long()  # of every class, if sorted by it
-        labels = dataset.labels[kept] if len(dataset.labels) else dataset.labels
-        dataset = replace(dataset, test_images=dataset.images[kept], test_labels=labels)
-    if DIGITS in dataset.measurable:
-        reference = measure_reference(dataset, n_samples, seed, device)
+        labels = data.labels[kept] if len(data.labels) else data.labels
+        data = replace(data, test_images=data.images[kept], test_labels=labels)
+    if DIGITS in data.measurable:
+        reference = measure_reference(data, n_samples, seed, device)
     if inception is not None:
-        order = torch.randperm(len(dataset.test_images), generator=torch.Generator().manual_seed(seed))
-        inception_reference = measure_inception_reference(inception, dataset.test_images[order[:n_samples]], device)
+        order = torch.randperm(len(data.test_images), generator=torch.Generator().manual_seed(seed))
+        inception_reference = measure_inception_reference(inception, data.test_images[order[:n_samples]], device)
     models = {"infogan": nets}
     if nets.config.baseline:
         models["vanilla"] = load_nets(path, device, baseline=True)
@@ -111,7 +135,7 @@ def evaluate(
             of_model.generator,
             of_model.discriminator,
             of_model.spec,
-            dataset,
+            data,
             reference,
             inception_reference,
             n_samples,
@@ -128,11 +152,11 @@ def evaluate(
         "run": nets.name,
         "step": nets.step,
         "scored": {
-            "dataset": dataset.name,
-            "class_names": list(dataset.class_names),
-            "measurable": sorted(dataset.measurable),
+            "dataset": data.name,
+            "class_names": list(data.class_names),
+            "measurable": sorted(data.measurable),
             "images": "test images" if has_test_images else "training images",
-            "n_test_images": len(dataset.test_images),
+            "n_test_images": len(data.test_images),
             "n_samples": n_samples,
             "seed": seed,
         },

@@ -15,6 +15,7 @@ import os
 import stat
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -161,7 +162,7 @@ def _check_plain(value: Any) -> None:
         raise ValueError(f"expected integers of at most 64 bits, got one of {value.bit_length()}")
 
 
-def read_array(path: str | Path, argument: str) -> np.ndarray:
+def read_array(path: str | Path, argument: str, check_size: Callable[[int], None] = lambda n_bytes: None) -> np.ndarray:
     """Returns the array in a .npy file of numbers, which can be written to.
 
     Memory is taken only once the file is seen to hold just what its header claims.
@@ -169,6 +170,7 @@ def read_array(path: str | Path, argument: str) -> np.ndarray:
     Args:
         path: The file.
         argument: Named by the error.
+        check_size: Raises a UserError for an array of too many bytes.
 
     Raises:
         UserError: It is no regular file, cannot be read, is truncated or altered, or holds Python objects.
@@ -179,9 +181,12 @@ def read_array(path: str | Path, argument: str) -> np.ndarray:
             expected, held = math.prod(shape) * dtype.itemsize, size_of(file) - file.tell()
             if expected != held:
                 raise ValueError(f"its header claims {expected:,} bytes, after it are {held:,}")
+            check_size(expected)
             content = bytearray(expected)
             if file.readinto(content) != expected:  # pyright: ignore[reportAttributeAccessIssue]
                 raise ValueError("it was cut short while being read")
+        except UserError:
+            raise
         except (OSError, ValueError, MemoryError) as error:
             raise _unreadable(argument, path, error) from error
     return np.frombuffer(content, dtype).reshape(shape, order="F" if in_fortran_order else "C")
@@ -201,7 +206,7 @@ def _read_array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]
     except Exception as error:
         raise ValueError("its header makes no sense") from error
     if dtype.hasobject:
-        raise ValueError("Object arrays cannot be loaded: they may execute code")
+        raise ValueError("expected numbers, got Python objects, which may execute code")
     if dtype.itemsize == 0 or not all(type(side) is int and side >= 0 for side in shape):
         raise ValueError(f"expected an array of numbers, got {dtype} of shape {shape}")
     return shape, in_fortran_order, dtype

@@ -138,6 +138,7 @@ class TrainedNets:
         seconds: That these steps took; None in a checkpoint that `fit` did not write.
         image_shape: Channels, height and width in pixels.
         checkpoint: The file they are from.
+        images_sha256: Of the training images, as `ImageDataset.digest` has it; None in exported weights.
         encoder_weights: Of the encoder that exported nets came with, without BatchNorm, by their names; empty where
             there is none, and for a checkpoint, beside whose run it is kept.
     """
@@ -152,6 +153,7 @@ class TrainedNets:
     seconds: float | None
     image_shape: ImageShape
     checkpoint: Path
+    images_sha256: str | None = None
     encoder_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -201,6 +203,7 @@ def _of_checkpoint(path: Path, device: torch.device | str, baseline: bool) -> Tr
         seconds=seconds,
         image_shape=(channels, height, width_px),
         checkpoint=path,
+        images_sha256=state.get("images_sha256"),
     )
 
 

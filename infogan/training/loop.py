@@ -16,6 +16,7 @@ from infogan.config.options import MAX_EPOCHS, MAX_STEPS, whole_number
 from infogan.config.train_config import TrainConfig
 from infogan.data.batches import epoch_of
 from infogan.data.datasets import ImageDataset, load_dataset
+from infogan.models import MIN_SIDE_PX
 from infogan.system import distributed
 from infogan.system.console import forgiving_console
 from infogan.system.errors import MALFORMED, NonFiniteLossError, UserError, one_line
@@ -194,6 +195,12 @@ def _restore(trainer: Trainer, log: MeanLog, dataset: ImageDataset, state: dict[
     Raises:
         UserError: It is of another run or of other images, or it is damaged.
     """
+    digest = dataset.digest()
+    if (saved := state.get("images_sha256", digest)) != digest:  # earlier checkpoints have none
+        raise UserError(
+            f"--dataset: expected the images that the run was trained on, {state.get('n_images')} of SHA-256 {saved}, "
+            f"got {len(dataset.images)} of SHA-256 {digest}: {dataset.name}"
+        )
     try:
         trainer.load_state_dict(state)
         log.load_state_dict(state["log"], trainer.device)
@@ -201,12 +208,6 @@ def _restore(trainer: Trainer, log: MeanLog, dataset: ImageDataset, state: dict[
         raise UserError(f"--resume: {path}: {error}") from None
     except MALFORMED as error:
         raise UserError(f"--resume: {path} is not a checkpoint of this run: {one_line(error)}") from error
-    digest = dataset.digest()
-    if (saved := state.get("images_sha256", digest)) != digest:  # earlier checkpoints have none
-        raise UserError(
-            f"--dataset: expected the images that the run was trained on, of SHA-256 {saved}, "
-            f"got others of the same shape, of SHA-256 {digest}: {dataset.name}"
-        )
 
 
 def _fit(trainer: Trainer, log: MeanLog, recorder: Recorder) -> None:
@@ -288,6 +289,7 @@ def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) ->
 
     So it is saved, for a resumed run to find the same from anywhere.
     """
+    _check_images(config, dataset)
     device = resolve_device(config.device)
     per_epoch = len(dataset.images) // config.batch_size
     config = dataclasses.replace(
@@ -300,6 +302,20 @@ def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) ->
     )
     choice, line = distributed.from_first(lambda: tuned(config, dataset.images, device))
     return dataclasses.replace(config, **choice), line
+
+
+def _check_images(config: TrainConfig, dataset: ImageDataset) -> None:
+    n, (height, width) = len(dataset.images), dataset.images.shape[2:]
+    if n < config.batch_size:
+        raise UserError(
+            f"--batch-size: expected at most {n:,}, as many training images as there are, got {config.batch_size:,}: "
+            f"{dataset.name}"
+        )
+    if min(height, width) < MIN_SIDE_PX:
+        raise UserError(
+            f"--size: expected images of at least {MIN_SIDE_PX} x {MIN_SIDE_PX} px, got {width} x {height} px: "
+            f"{dataset.name}; --size 32 makes them larger"
+        )
 
 
 def _steps_of(epochs: int, per_epoch: int) -> int:
