@@ -19,7 +19,7 @@ from infogan.evaluation.fresh_q import FreshQ
 from infogan.evaluation.scoring import evaluate
 from infogan.evaluation.tables import describe_evaluation
 
-NAMES = ["a b.png", "'quoted'.JPG", "数字.webp", "žluťoučký.bmp", '"two".gif', "x.tiff"]
+NAMES = ["a b.png", "'quoted'.JFIF", "数字.webp", "žluťoučký.bmp", '"two".gif', "x.tiff"]
 
 
 def save(folder, images, names=None):

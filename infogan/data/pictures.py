@@ -20,7 +20,7 @@ from infogan.system.errors import UserError, one_line
 
 # No other decoder of Pillow is let near a file that anyone may have made: that of EPS starts Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
 class UnreadablePictureError(ValueError):
