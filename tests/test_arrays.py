@@ -99,6 +99,7 @@ def test_a_file_that_holds_no_array_is_refused(tmp_path, content, suffix):
     with pytest.raises(UserError, match=rf"^--dataset: cannot read .*mine\{suffix}: .") as error:
         load_dataset(str(path), "unused")
     assert "\n" not in str(error.value)
+    assert ("it is empty" in str(error.value)) is (content == b"")
 
 
 def test_an_npz_without_images_or_with_other_labels_is_refused(tmp_path, pixels):

@@ -218,6 +218,12 @@ def test_bad_folders_and_archives_are_refused_in_one_line(tmp_path, digits):
         load(tmp_path / "flat", tmp_path)
 
 
+def test_an_empty_archive_is_said_to_be_empty(tmp_path):
+    (tmp_path / "set.zip").write_bytes(b"")
+    with pytest.raises(UserError, match=r"^--dataset: cannot read .*set.zip: it is empty$"):
+        load(tmp_path / "set.zip", tmp_path)
+
+
 def test_an_archive_with_a_damaged_member_names_it(tmp_path, digits):
     save(tmp_path / "set", digits.images[:3])
     archive = zipped(tmp_path / "set", tmp_path / "set.zip")

@@ -20,7 +20,7 @@ from infogan.config.datasets import ImageForm
 from infogan.data.datasets import ImageDataset
 from infogan.data.pictures import fit, to_array
 from infogan.system.errors import UserError, one_line
-from infogan.system.readers import open_regular, read_array
+from infogan.system.readers import check_filled, open_regular, read_array
 
 MAX_NAMED = 10  # files, or classes, in what is printed
 SHAPES = "(n, channels, height, width) or (n, height, width)"
@@ -119,7 +119,9 @@ def check_memory(n_bytes: int, what: str) -> None:
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     """Returns the arrays `images` and `labels` of a file, or the names of others with nothing in them."""
     try:
-        with open_regular(path, "--dataset") as opened, np.load(opened, allow_pickle=False) as file:
+        with open_regular(path, "--dataset") as opened:
+            check_filled(opened)
+            file = np.load(opened, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array, as a .npy file")
             assert file.zip is not None

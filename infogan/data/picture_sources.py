@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from infogan.data.pictures import SUFFIXES, UnreadablePictureError
 from infogan.system.errors import UserError, one_line
-from infogan.system.readers import open_regular
+from infogan.system.readers import check_filled, open_regular
 
 MAX_MEMBER_BYTES = 2**28  # of one picture in a .zip file
 
@@ -136,6 +136,7 @@ def open_source(path: Path) -> Iterator[Source]:
         if path.suffix.lower() != ".zip":
             raise UserError(f"--dataset: expected a folder, .zip, .npy or .npz file of images, got {path}")
         try:
+            check_filled(file)
             archive = zipfile.ZipFile(file)
         # What a damaged list of members raises.
         except (OSError, zipfile.BadZipFile, ValueError, LookupError, NotImplementedError, struct.error) as error:

@@ -68,6 +68,12 @@ def read_bytes(path: str | Path, argument: str, max_bytes: int) -> bytes:
             raise _unreadable(argument, path, error) from error
 
 
+def check_filled(file: BinaryIO) -> None:
+    """Raises ValueError for an empty file, of which a parser says something that nobody understands."""
+    if size_of(file) == 0:
+        raise ValueError("it is empty")
+
+
 def size_of(file: BinaryIO) -> int:
     """Returns the bytes that an open file holds."""
     return os.fstat(file.fileno()).st_size
@@ -177,6 +183,7 @@ def read_array(path: str | Path, argument: str, check_size: Callable[[int], None
     """
     with open_regular(path, argument) as file:
         try:
+            check_filled(file)
             shape, in_fortran_order, dtype = _read_array_header(file)
             expected, held = math.prod(shape) * dtype.itemsize, size_of(file) - file.tell()
             if expected != held:
