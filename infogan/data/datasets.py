@@ -66,6 +66,23 @@ class ImageDataset:
         digest.update(pixels.data)
         return digest.hexdigest()
 
+    def check_same(self, sha256: str | None, n: int | None = None) -> None:
+        """Checks that these are the images that a run was trained on.
+
+        Args:
+            sha256: Of the run's, as `digest` has it; None if that is not known.
+            n: How many it had, for the error.
+
+        Raises:
+            UserError: They are others.
+        """
+        if sha256 is not None and sha256 != (digest := self.digest()):
+            many = "" if n is None else f"{n} "
+            raise UserError(
+                f"--dataset: expected the images that the run was trained on, {many}of SHA-256 {sha256}, "
+                f"got {len(self.images)} of SHA-256 {digest}: {self.name}"
+            )
+
 
 Loader = Callable[[Path], ImageDataset]
 

@@ -38,7 +38,7 @@ from infogan.data.pictures import (
     picture_size,
     to_array,
 )
-from infogan.system.errors import UserError
+from infogan.system.errors import UserError, printable
 
 CACHE_FORMAT = 1  # a new number has all pictures decoded anew
 MAX_OWN_SIDE_PX = 64  # pictures that agree in a larger size are made this large too, unless --size says otherwise
@@ -264,7 +264,7 @@ def _notes(
 
 def _printable(name: str) -> str:
     """Returns a folder's name as text of one line: what is no Unicode could be written to no file."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name.encode(errors="replace").decode())
+    return printable(name.encode(errors="replace").decode())
 
 
 def _px(size: Sequence[int]) -> str:

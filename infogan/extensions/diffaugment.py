@@ -56,6 +56,7 @@ class DiffAugment:
         return distributed.share(torch.rand((n * distributed.n_ranks(), n_random), generator=self._generator))
 
     def _next(self, n: int, n_random: int, like: Tensor) -> Float[Tensor, "n r"]:
+        """Returns the next numbers of the step, for n images, where those of every step are."""
         if self._n_used == len(self._drawn):
             self._drawn.append(self._draw((n, n_random)).to(like))
         self._n_used += 1

@@ -16,7 +16,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
+        super().__init__(printable(message))
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -25,6 +25,11 @@ class NonFiniteLossError(ArithmeticError):
 
 # What comes of using content that is not as it should be.
 MALFORMED = (LookupError, RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
+def printable(text: str) -> str:
+    """Returns a text with line breaks and a terminal's control characters as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def shown(value: object) -> str:

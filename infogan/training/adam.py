@@ -41,10 +41,10 @@ class Adam(torch.optim.Adam):
 
     def step_if_finite(self, totals: Iterable[Float[Tensor, ""]]) -> None:
         """Takes a step; where it is being captured, and the host cannot look, none if a total is no number."""
-        totals = torch.stack([*totals])
-        is_captured = is_capturing(totals.device)
+        totals = [*totals]
+        is_captured = is_capturing(totals[0].device)
         # As where gradients are scaled: the kernels leave weights and averages alone where it is 1.
-        self.found_inf = (~totals.isfinite()).any().float() if is_captured else None
+        self.found_inf = (~torch.stack(totals).isfinite()).any().float() if is_captured else None
         for group in self.param_groups:
             group["capturable"] = is_captured
         self.step()

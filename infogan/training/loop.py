@@ -195,12 +195,7 @@ def _restore(trainer: Trainer, log: MeanLog, dataset: ImageDataset, state: dict[
     Raises:
         UserError: It is of another run or of other images, or it is damaged.
     """
-    digest = dataset.digest()
-    if (saved := state.get("images_sha256", digest)) != digest:  # earlier checkpoints have none
-        raise UserError(
-            f"--dataset: expected the images that the run was trained on, {state.get('n_images')} of SHA-256 {saved}, "
-            f"got {len(dataset.images)} of SHA-256 {digest}: {dataset.name}"
-        )
+    dataset.check_same(state.get("images_sha256"), state.get("n_images"))  # earlier checkpoints have no SHA-256
     try:
         trainer.load_state_dict(state)
         log.load_state_dict(state["log"], trainer.device)
