@@ -15,7 +15,7 @@ from infogan.data.augment import (
     warp,
 )
 from infogan.data.batches import to_unit_range
-from infogan.data.transformations import LEAST_STROKE_PX, TABLE, thickness_range, with_thickness
+from infogan.data.transformations import LEAST_STROKE_PX, TABLE, thickness_px, thickness_range, with_thickness
 
 NOTHING = AffineRange(rotation_degrees=0, scale=0, shear=0, translation=0)
 
@@ -122,7 +122,7 @@ def test_strokes_of_views_are_as_thick_for_their_size_as_those_of_any_image(digi
     assert range_[0] <= thicknesses.min() < thicknesses.max() <= range_[1]
     views = augmentation.views(x, *drawn).images
     # For the size that the images had: strokes that grow outwards add to it.
-    before, after = (TABLE["thickness"].statistic(images, -1.0) / size_px(x) for images in (x, views))
+    before, after = (thickness_px(images, -1.0) / size_px(x) for images in (x, views))
     assert torch.corrcoef(torch.stack([after, thicknesses]))[0, 1] > 0.9
     assert torch.corrcoef(torch.stack([after, thicknesses]) * size_px(x))[0, 1] > 0.95  # in pixels
     assert abs(torch.corrcoef(torch.stack([after, before]))[0, 1]) < 0.2
@@ -133,7 +133,7 @@ def test_strokes_of_views_are_as_thick_for_their_size_as_those_of_any_image(digi
 def test_a_stroke_gains_or_loses_half_of_the_difference_on_each_side():
     line = -torch.ones(1, 1, 28, 28)
     line[..., 4:24, 11:15] = 1  # 4 px
-    now, size = TABLE["thickness"].statistic(line, -1.0), size_px(line)
+    now, size = thickness_px(line, -1.0), size_px(line)
     for difference, widths in ((0.0, [4]), (2.0, [6]), (-2.0, [2]), (9.0, [10])):  # by 6 px at most
         changed, dilations = with_thickness(line, (now + difference) / size, -1.0)
         assert dilations.item() == pytest.approx(max(-3, min(3, difference / 2)), abs=1e-5)
@@ -167,18 +167,28 @@ def test_a_code_named_thickness_is_told_how_thick_views_became(x):
     augmentation = Augmentation(NOTHING, 0.0, ("thickness",), background=-1.0, thicknesses=(0.25, 0.6))
     drawn = augmentation.draw(len(x), torch.Generator().manual_seed(0))
     _, dilations = with_thickness(warp(x, drawn[0]), drawn[3], -1.0)
-    told = augmentation.views(x, *drawn).parameters
-    assert dilations.std() > 0.3 and torch.equal(told, drawn[2] + dilations[:, None])
+    told = augmentation.views(x, *drawn).parameters[:, augmentation.parameters.index("thickness")]
+    assert dilations.std() > 0.3 and torch.equal(told, drawn[2][:, 0] + dilations)
 
 
-def test_views_carry_the_parameters_of_the_names_in_their_order(x):
+def test_a_stroke_is_as_thick_whichever_way_it_leans(digits):
+    x = to_unit_range(digits.images[::50])
+    torch.testing.assert_close(thickness_px(x.flip(3), -1.0), thickness_px(x, -1.0))
+    torch.testing.assert_close(thickness_px(x.mT, -1.0), thickness_px(x, -1.0))
+
+
+def test_views_carry_all_parameters_that_a_named_code_is_told(x):
     names = ("thickness", "slant", "shift-y")
     augmentation = Augmentation(NOTHING, 0.0, names, background=-1.0).reaching()
     assert augmentation.affine == AffineRange(rotation_degrees=0, scale=0, shear=0.15, translation=0.07)
     affines, contrasts, applied, thicknesses = augmentation.draw(len(x), torch.Generator().manual_seed(1))
     views = augmentation.views(x, affines, contrasts, applied, thicknesses)
-    assert applied.shape == (len(x), 1) and torch.equal(views.parameters[:, 0], applied[:, 0])
-    for column, name in ((1, "slant"), (2, "shift-y")):
+    *of_maps, last = augmentation.parameters
+    assert of_maps == ["slant", "rotation", "width", "height", "shift-x", "shift-y"] and last == "thickness"
+    assert applied.shape == (len(x), 1) and torch.equal(views.parameters[:, -1], applied[:, 0])
+    for column, name in enumerate(of_maps):
         assert torch.equal(views.parameters[:, column], TABLE[name].of_map(affines))
+    unnamed = Augmentation(NOTHING, 0.0)
+    assert unnamed.views(x, *unnamed.draw(len(x), torch.Generator())).parameters.shape == (len(x), 0)
     moved = warp(x, about_content(affines, x, -1.0))
     assert torch.equal(views.images, TABLE["thickness"].apply(moved, applied[:, 0], -1.0))

@@ -26,6 +26,7 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "overclusters": (100, "measured: some four for each letter"),
         "overcluster_entropy": (1.0, "measured: without it a fifth of them is used"),
         "merge_step": (600, "measured"),
+        "lambda_equivariance": (3.0, "as in those measurements"),
         "augment_thickness": (True, "measured: a letter has any weight"),
         "augment_scale": (0.4, "measured: a letter has any size"),
         "augment_rotation": (8.0, "measured"),
@@ -33,6 +34,8 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
     },
     "fashion": {
         "dataset": ("fashion", "what the preset is for"),
+        "augment_rotation": (20.0, "as in those measurements"),
+        "augment_scale": (0.1, "as in those measurements"),
         "augment_contrast": (0.4, "measured on over-clusters before they are merged: docs/tried.md"),
         "merge_step": (450, "as in those measurements"),
         "precision": ("float32", "as in the five runs of docs/results.md"),
@@ -48,6 +51,7 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "diffaugment": ("auto", "measured: docs/tried.md"),
         # Of views, which only a code that is named, or the consistency term, asks for.
         "augment_rotation": (5.0, "gentle, since a view of any image must show the same"),
+        "augment_scale": (0.1, "gentle, likewise"),
         "augment_shear": (0.05, "gentle, likewise"),
         "augment_translation": (0.05, "gentle, likewise"),
         "augment_contrast": (0.2, "as for Fashion-MNIST, but half as much"),

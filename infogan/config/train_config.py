@@ -223,7 +223,7 @@ class TrainConfig:
         off=False,
     )
     lambda_equivariance: float = option(
-        3.0,
+        10.0,
         "weight of the term that supervises each code named for a transformation by how far an augmented view is "
         "known to be transformed; 0: no such term, as in the paper, and all codes are free",
         "extensions",
@@ -231,9 +231,9 @@ class TrainConfig:
         **WEIGHT,
     )
     augment_rotation: float = option(
-        20.0, "augmented views are rotated by up to this many degrees", "extensions", **between(0, 180)
+        15.0, "augmented views are rotated by up to this many degrees", "extensions", **between(0, 180)
     )
-    augment_scale: float = option(0.1, "and scaled, each axis by up to this share", "extensions", **FRACTION)
+    augment_scale: float = option(0.15, "and scaled, each axis by up to this share", "extensions", **FRACTION)
     augment_shear: float = option(
         0.15, "and sheared by up to this many columns per row", "extensions", **between(0, 10)
     )

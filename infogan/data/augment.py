@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from infogan.data.transformations import SHIFTS, TABLE, content_centres, with_thickness
+from infogan.data.transformations import LINEAR, SHIFTS, TABLE, content_centres, of_map, with_thickness
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Views:
 
     Attributes:
         images: The views.
-        parameters: How far each was transformed in the ways that codes are named for, in the order of these codes.
+        parameters: How far each was transformed, in the order of `Augmentation.parameters`.
     """
 
     images: Float[Tensor, "n ch h w"]
-    parameters: Float[Tensor, "n named"]
+    parameters: Float[Tensor, "n p"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,15 @@ class Augmentation:
     def applied(self) -> tuple[str, ...]:
         """The named transformations that are no affine maps: each has a parameter of its own."""
         return tuple(name for name in self.named if TABLE[name].apply is not None)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The transformations whose parameters tell all that a named code may be told of a view."""
+        if not self.named:
+            return ()
+        # Turned by any angle, a view leans in no one way.
+        linear = tuple(name for name in LINEAR if name != "slant" or "rotation" not in self.by_any_angle)
+        return linear + (SHIFTS if self._moves_content else ()) + self.applied
 
     @property
     def _moves_content(self) -> bool:
@@ -130,11 +139,9 @@ class Augmentation:
         for name in self.named:
             if (apply := TABLE[name].apply) is not None:
                 views = apply(views, parameters[name], self.background)
-            elif (of_map := TABLE[name].of_map) is not None:
-                parameters[name] = of_map(affines)
         if "thickness" in parameters:
             parameters["thickness"] = parameters["thickness"] + dilations
-        columns = [parameters[name] for name in self.named]
+        columns = [parameters[name] if name in parameters else of_map(name, affines) for name in self.parameters]
         return Views(views, torch.stack(columns, dim=1) if columns else images.new_empty((len(images), 0)))
 
 

@@ -1,17 +1,18 @@
 """Equivariance: named continuous codes are supervised by the known transformation of an augmented view.
 
-    ½ Σ_j E[(μ_j(t(x)) - μ_j(x) - s_j t_j)²]        where  μ_j(x) = E_Q[c_j | x],  x ~ data
+    ½ Σ_j E[(μ_j(t(x)) - μ_j(x) - Σ_k s_jk t_k)²]        where  μ_j(x) = E_Q[c_j | x],  x ~ data
 
-with t_j the parameter of the transformation that the code j is named for, and t_k of all others varying independently.
-The slope s_j is such that the code's prior covers the range of real images:
+with t_k the parameters of the view: how far it is slanted, rotated, widened, heightened, and transformed in the other
+ways that codes are named for. The slopes s_jk are such that the code's prior covers the range of real images, and that
+it follows what it is named for whatever moves this:
 
-    s_j = (deviation of c_j's prior / deviation of S_j(x)) · ∂S_j / ∂t_j
+    s_jk = (deviation of c_j's prior / deviation of S_j(x)) · ∂S_j / ∂t_k
 
-S_j is a statistic that the transformation changes, see `infogan.data.transformations`; both are measured on training
-images before the first step. A code that wraps, an angle, turns as the image does, by any angle: its s_j is 1, and its
-error is half the squared chord, 1 - cos. With a fixed deviation Q errs as much on two codes as on any rotation of them,
-so that by the bound alone each may be a mixture of what people would tell apart. The supervision is t's parameters,
-which are known since t was drawn; no label is used.
+S_j is a statistic that the transformation of code j changes, see `infogan.data.transformations`; deviation and
+derivatives are measured on training images before the first step. A code that wraps, an angle, turns as the image does,
+by any angle: its own slope is 1, and its error is half the squared chord, 1 - cos. With a fixed deviation Q errs as
+much on two codes as on any rotation of them, so that by the bound alone each may be a mixture of what people would tell
+apart. The supervision is t's parameters, which are known since t was drawn; no label is used.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from infogan.circular import wrapped
 from infogan.config.spec import Categorical, Circular, LatentSpec
 from infogan.config.train_config import TrainConfig
-from infogan.data.augment import NO_MAP, Augmentation
+from infogan.data.augment import Augmentation, Views
 from infogan.data.batches import UpdateBatch, to_unit_range
 from infogan.data.transformations import TABLE
 from infogan.extensions.base import Extension
@@ -37,6 +38,8 @@ from infogan.losses import Term, Terms
 from infogan.system.errors import UserError
 
 N_IMAGES = 5000  # that slopes are measured on
+PARTS = {"scale": ("width", "height")}  # a scale is no parameter of its own
+LEAST_SHOWN = 0.02  # of a code, at the largest parameter of a view
 LEAST_DEVIATION = 1e-4  # of a statistic among images: below it there is nothing for a code to cover
 
 
@@ -51,7 +54,7 @@ class Equivariance(Extension):
 
     def start_run(self, images: UInt8[Tensor, "n ch h w"], augmentation: Augmentation) -> None:
         instructions = instructions_for(self.spec, images, augmentation)
-        self.slopes = torch.tensor([told.slope for told in instructions], device=images.device)
+        self.slopes = torch.tensor([told.slopes for told in instructions], device=images.device)
         # Of Q's means, which are those of the continuous codes alone.
         self.columns = [self.spec.continuous.index(told.position) for told in instructions]
         self.wraps = torch.tensor([told.position in self.spec.circular for told in instructions], device=images.device)
@@ -62,7 +65,7 @@ class Equivariance(Extension):
         with statistics_kept(q_head):  # Q's running statistics are those of generated images alone
             means = posterior_means(self.spec, q_head(torch.cat(batch.real_and_views())))
         of_images, of_views = torch.stack([means[:, column] for column in self.columns], dim=1).chunk(2)
-        loss = equivariance_loss(of_images, of_views, self.slopes * batch.views.parameters, self.wraps)
+        loss = equivariance_loss(of_images, of_views, batch.views.parameters @ self.slopes.T, self.wraps)
         return {"equivariance": Term(self.config.lambda_equivariance, loss)}
 
 
@@ -73,24 +76,30 @@ class Instruction:
     Attributes:
         position: Of the code in the spec.
         transformation: What it is named for.
-        reach: The largest parameter of a view, to either side.
-        slope: By how much the code grows per unit of the parameter.
+        parameters: The transformations whose parameters it is told.
+        slopes: By how much the code grows per unit of each.
+        reaches: The largest of each parameter of a view, to either side.
         wraps: Whether the code is an angle that goes once round as the parameter does.
     """
 
     position: int
     transformation: str
-    reach: float
-    slope: float
+    parameters: tuple[str, ...]
+    slopes: tuple[float, ...]
+    reaches: tuple[float, ...]
     wraps: bool = False
 
     def __str__(self) -> str:
         if self.wraps:
             return f"c{self.position + 1} (circular:{self.transformation}): grows by the same angle; views have any"
-        return (
-            f"c{self.position + 1} ({self.transformation}): grows by {self.slope:.3g} per "
-            f"{TABLE[self.transformation].unit}, of which views have up to {self.reach:.2g} to either side"
-        )
+        told = zip(self.parameters, self.slopes, self.reaches, strict=True)
+        parts = [
+            f"{slope:.3g} per {TABLE[name].unit}{'' if name == self.transformation else f' of {name}'} "
+            f"(views have up to {reach:.2g})"
+            for name, slope, reach in sorted(told, key=lambda part: -abs(part[1] * part[2]))
+            if abs(slope * reach) >= LEAST_SHOWN
+        ]
+        return f"c{self.position + 1} ({self.transformation}): grows by {', '.join(parts)}"
 
 
 def instructions_for(
@@ -106,36 +115,36 @@ def instructions_for(
     Raises:
         UserError: The images do not differ in what a code is named for.
     """
-    some = to_unit_range(images[:: -(-len(images) // N_IMAGES)].cpu())
+    images = to_unit_range(images[:: -(-len(images) // N_IMAGES)].cpu())
     augmentation = replace(augmentation, contrast=0.0, thicknesses=None)
-    # Affine maps change several parameters at once; another transformation is measured alone.
-    affine = replace(augmentation, named=tuple(name for name in augmentation.named if TABLE[name].of_map is not None))
-    found = []
+    views = augmentation.views(images, *augmentation.draw(len(images), torch.Generator().manual_seed(0)))
+    names, found = augmentation.parameters, []
+    reaches = tuple(views.parameters.abs().amax(dim=0).tolist())
     for position, name in spec.named:
         code = spec.codes[position]
         assert not isinstance(code, Categorical)
         if isinstance(code, Circular):
-            found.append(Instruction(position, name, math.pi, 1 / math.pi, wraps=True))
-            continue
-        alone = replace(augmentation, affine=NO_MAP, named=(name,))
-        slope, reach = _slope(name, some, affine if name in affine.named else alone)
-        found.append(Instruction(position, name, reach, code.variance**0.5 * slope))
+            slopes = tuple(float(other == name) / math.pi for other in names)
+        else:
+            effects = _effects(name, images, views, augmentation)
+            slopes = tuple(code.variance**0.5 * effect for effect in effects)
+        found.append(Instruction(position, name, names, slopes, reaches, isinstance(code, Circular)))
     return found
 
 
-def _slope(name: str, images: Float[Tensor, "n ch h w"], augmentation: Augmentation) -> tuple[float, float]:
-    """Returns by how many of its deviations a statistic grows per unit of the parameter, and the largest parameter."""
-    views = augmentation.views(images, *augmentation.draw(len(images), torch.Generator().manual_seed(0)))
-    about, column = TABLE[name], augmentation.named.index(name)
+def _effects(name: str, images: Float[Tensor, "n ch h w"], views: Views, augmentation: Augmentation) -> list[float]:
+    """Returns by how many of its deviations a statistic grows per unit of each parameter of the views."""
+    about = TABLE[name]
     of_images, of_views = (about.statistic(x, augmentation.background) for x in (images, views.images))
     deviation = wrapped(of_images - _mean(of_images, about.period), about.period).std().item()
     change = wrapped(of_views - of_images, about.period)
     # What the parameters do together is told apart by least squares.
     parameters, change = (values.double() - values.double().mean(dim=0) for values in (views.parameters, change))
-    effect = torch.linalg.lstsq(parameters, change[:, None]).solution[column].item()
-    if not effect > 0 or not deviation > LEAST_DEVIATION:
+    effects = torch.linalg.lstsq(parameters, change[:, None]).solution[:, 0]
+    own = sum(effects[augmentation.parameters.index(part)].item() for part in PARTS.get(name, (name,)))
+    if not own > 0 or not deviation > LEAST_DEVIATION:
         raise UserError(f"codes: expected images that differ in {name}, got such that do not")
-    return effect / deviation, views.parameters[:, column].abs().max().item()
+    return (effects / deviation).tolist()
 
 
 def _mean(values: Float[Tensor, " n"], period: float) -> Float[Tensor, ""]:
