@@ -8,7 +8,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout works without being installed
 
 from infogan.config.command_line import ResumeRun, StartRun, parse_train_flags
+from infogan.config.datasets import is_own_images
 from infogan.system.errors import run_script
+from infogan.system.paths import check_is_there, given_path
 
 
 def main() -> None:
@@ -35,6 +37,8 @@ def dry_run(asked: StartRun | ResumeRun) -> None:
         from infogan.training.loop import resumed
 
         _, config = resumed(asked.run, asked.changes, asked.out_dir)
+    if is_own_images(config.dataset):
+        check_is_there(given_path(config.dataset, "--dataset"), "--dataset")
     print(config.describe())
     if asked.epochs is not None:
         print(f"epochs = {asked.epochs}  # instead of steps, once the images are counted")

@@ -69,6 +69,11 @@ def to_float(pixels, low):
         (lambda x: x // 255, r"got 0 and 1 alone, which would be black: .*; times 255, 1 is white", False),
         (lambda x: x * 0 + 9, r"expected images that differ, got 9 in every pixel", False),
         (lambda x: np.stack([x] * 3, axis=3), r"\(12, 28, 28, 3\) .*; images.transpose\(0, 3, 1, 2\) puts", False),
+        (
+            lambda x: to_float(x[..., None], 0),
+            r"\* 255\).round\(\).astype\('uint8'\).transpose\(0, 3, 1, 2\) is",
+            False,
+        ),
         (lambda x: x[..., None], r"channels before height and width, got uint8 of shape \(12, 28, 28, 1\)", False),
         (lambda x: np.stack([x] * 4, axis=1), r"1 or 3 channels, got 4, as of RGBA: .*; images\[:, :3\] drops", False),
         (lambda x: x[0], r"expected uint8 of shape \(n, channels, .* got uint8 of shape \(28, 28\)", False),

@@ -121,10 +121,10 @@ class TestReport:
     def test_rows_and_summaries_are_those_worked_by_hand(self):
         tables = report_tables(self.THREE, bar=0.95)
         assert [table.title for table in tables] == [
-            "InfoGAN, clustering of the test images: 2 of 3 runs reached c1 accuracy 0.95",
+            "InfoGAN, clustering of real images: 2 of 3 runs reached c1 accuracy 0.95",
             "InfoGAN, L_I in nats",
             "InfoGAN, image quality by the digit classifier",
-            "vanilla GAN, clustering of the test images: 0 of 3 runs reached c1 accuracy 0.95",
+            "vanilla GAN, clustering of real images: 0 of 3 runs reached c1 accuracy 0.95",
             "vanilla GAN, L_I in nats",
             "vanilla GAN, image quality by the digit classifier",
         ]
@@ -147,6 +147,14 @@ class TestReport:
         columns = self.columns(table)
         assert columns["slant |r| ↑"][:4] == ["0.750", "0.250", "0.500", "0.500 ± 0.354"]
 
+    def test_a_number_without_a_better_end_has_no_worst(self):
+        runs = [made_up(name, 0.9, 3.0) for name in ("a", "b", "c")]
+        for run, share in zip(runs, (0.25, 0.5, 0.3), strict=True):
+            run["infogan"]["noise"] = {"share": share}
+        table = next(table for table in report_tables(runs, bar=0.95) if table.title == "InfoGAN, noise and codes")
+        columns = self.columns(table)
+        assert columns["share of the noise"] == ["0.250", "0.500", "0.300", "0.300", "0.350 ± 0.132", "-", "3"]
+
     def test_runs_with_other_codes_share_a_table(self):
         more = made_up("more", 0.9, 1.0)
         more["infogan"]["clustering"]["c2"] = more["infogan"]["clustering"]["c1"]
@@ -155,7 +163,7 @@ class TestReport:
         assert self.columns(table)["c2 NMI ↑"] == ["-", "0.500", "0.500", "0.500 ± -", "0.500", "1", "0.000"]
 
     def test_the_bar_itself_counts_as_reached(self):
-        assert report_tables(self.THREE, bar=0.96)[0].title.startswith("InfoGAN, clustering of the test images: 2 of 3")
+        assert report_tables(self.THREE, bar=0.96)[0].title.startswith("InfoGAN, clustering of real images: 2 of 3")
 
     def test_one_run_has_no_deviation(self):
         table = report_tables(self.THREE[:1], bar=0.95)[0]
@@ -456,7 +464,7 @@ class TestScript:
 
         code, out, _ = script_here("evaluate.py", "--report", trained.folder, "--markdown", tmp_path / "report.md")
         assert code == 0
-        assert "InfoGAN, clustering of the test images: 0 of 1 runs reached c1 accuracy 0.95" in out
+        assert "InfoGAN, clustering of real images: 0 of 1 runs reached c1 accuracy 0.95" in out
         accuracy = f"{evaluation['infogan']['clustering']['c1']['accuracy']:.3f}"
         assert f"| tiny | 0 | 6 | {accuracy} |" in (tmp_path / "report.md").read_text()
 

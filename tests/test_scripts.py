@@ -51,6 +51,7 @@ def refusal(script_here):
             ["--dataset", "cifar"],
             "error: --dataset: expected auto, mnist, mnist5k, fashion",
         ),
+        ("train.py", ["--dry-run", "--dataset", "nowhere/x"], "error: --dataset: cannot read nowhere/x: No such file"),
         ("interpolate.py", ["--columns", "1"], "error: --columns: expected 2 to 100, got 1"),
         ("interpolate.py", ["--category", "mix"], "error: argument --category: invalid choice: 'mix'"),
         ("benchmark.py", ["--rounds", "0"], "error: --rounds: expected 1 to 1,000, got 0"),

@@ -24,6 +24,7 @@ from infogan.system.readers import check_filled, open_regular, read_array
 
 MAX_NAMED = 10  # files, or classes, in what is printed
 SHAPES = "(n, channels, height, width) or (n, height, width)"
+CHANNELS_FIRST = ".transpose(0, 3, 1, 2)"
 
 
 def load_npy(path: Path) -> ImageDataset:
@@ -162,10 +163,9 @@ def checked_images(images: np.ndarray, where: str) -> UInt8[np.ndarray, "n ch h 
         raise UserError(f"--dataset: expected uint8 of shape {SHAPES}, got {what}")
     if images.ndim == 3:
         images = images[:, None]
-    if images.shape[-1] <= 4 < min(images.shape[1:3]):
+    if _has_channels_last(images):
         raise UserError(
-            f"--dataset: expected channels before height and width, got {what}; "
-            "images.transpose(0, 3, 1, 2) puts them there"
+            f"--dataset: expected channels before height and width, got {what}; images{CHANNELS_FIRST} puts them there"
         )
     if images.shape[1] == 4:
         raise UserError(
@@ -207,8 +207,13 @@ def _to_bytes(images: np.ndarray) -> str:
         (least >= 0 and most <= 255, "images.round().astype('uint8')"),
         (least >= 0 and most <= 65535, f"(images * (255 / {_largest_of_its_bits(most)})).round().astype('uint8')"),
     ]
-    way = next((f"; {way} is" for fits, way in known if fits), "")
+    turned = CHANNELS_FIRST if _has_channels_last(images) else ""
+    way = next((f"; {way}{turned} is" for fits, way in known if fits), "")
     return f" with values from {least:g} to {most:g}{way}"
+
+
+def _has_channels_last(images: np.ndarray) -> bool:
+    return images.ndim == 4 and images.shape[-1] <= 4 < min(images.shape[1:3])
 
 
 def _largest_of_its_bits(value: float) -> int:

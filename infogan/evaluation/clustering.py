@@ -136,7 +136,7 @@ def _share_of_one_class(scores: dict[str, Any], code: str) -> float | None:
 def _register(key: str, label: str, at_chance: Any, range: tuple[float, float] = (0, 1)) -> Any:
     return register_metric(
         label=label,
-        table="clustering of the test images",
+        table="clustering of real images",
         place=("clustering", CODE, key),
         range=range,
         at_chance=at_chance,
@@ -175,11 +175,11 @@ def confusion(subject: Subject) -> dict[str, Any]:
 @register_metric(
     label="smallest category",
     name="smallest_category",
-    table="categories of the test images",
+    table="categories of real images",
     place=("categories", CODE, "smallest_share"),
     range=(0, 1),
     at_chance=None,
-    higher_is_better=None,
+    higher_is_better=True,
     needs={CATEGORICAL, NO_DIGITS},
 )
 def smallest_category(subject: Subject) -> dict[str, float]:

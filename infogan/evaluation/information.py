@@ -93,6 +93,7 @@ def priors(subject: Subject) -> dict[str, dict[str, Any]]:
     range=(0, math.inf),
     at_chance=None,
     higher_is_better=None,
+    in_report=False,  # the same for all runs
 )
 def entropy(subject: Subject) -> dict[str, float]:
     """Returns the entropy of each code's prior, in nats; that of a continuous code is a differential entropy."""

@@ -66,7 +66,7 @@ class Metric(Record):
         range: Least and largest value; `math.inf` where there is no bound.
         at_chance: Value of a model that has learned nothing, or a function of a model's scores and the name of a
             code that returns it; None where there is none.
-        higher_is_better: Direction; None for a number that has no better end, which no report needs.
+        higher_is_better: Direction; None for a number that has no better end.
         from_scores: Whether `function` takes the model's scores instead of the subject. Nothing is stored then.
         axis: Names of the entries of a metric that is a list: a table of its own, and not in reports.
         key: Of the number, where the function returns a dictionary that holds more than it.
@@ -94,11 +94,13 @@ class Metric(Record):
     @property
     def is_reported(self) -> bool:
         """Whether the report over seeds has a column of it."""
-        return self.in_report and not self.axis and self.higher_is_better is not None
+        return self.in_report and not self.axis
 
     @property
-    def worst(self) -> Callable[..., float]:
-        """Picks the worst of several values."""
+    def worst(self) -> Callable[..., float | None]:
+        """Picks the worst of several values; of a number that has no better end, None."""
+        if self.higher_is_better is None:
+            return lambda _: None
         return min if self.higher_is_better else max
 
     @property

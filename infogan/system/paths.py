@@ -59,6 +59,14 @@ def given_path(path: object, argument: str) -> Path:
         raise UserError(f"{argument}: {error}") from None
 
 
+def check_is_there(path: Path, argument: str) -> None:
+    """Raises UserError, which names `argument`, unless there is a file or a folder."""
+    try:
+        path.stat()
+    except OSError as error:
+        raise UserError(f"{argument}: cannot read {path}: {error.strerror}") from error
+
+
 def given_folder(path: object, argument: str) -> Path:
     """Returns a path as `usable_folder` does; an error names `argument`.
 
