@@ -233,7 +233,7 @@ class TrainConfig:
     augment_rotation: float = option(
         15.0, "augmented views are rotated by up to this many degrees", "extensions", **between(0, 180)
     )
-    augment_scale: float = option(0.15, "and scaled, each axis by up to this share", "extensions", **FRACTION)
+    augment_scale: float = option(0.2, "and scaled, each axis by up to this share", "extensions", **FRACTION)
     augment_shear: float = option(
         0.15, "and sheared by up to this many columns per row", "extensions", **between(0, 10)
     )

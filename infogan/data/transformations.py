@@ -209,13 +209,13 @@ def _size_px(images: Images, background: float) -> PerImage:
 
 
 def _boldness(images: Images, background: float) -> PerImage:
-    """The thickness of strokes in pixels over the square root of the size.
+    """The thickness of strokes in pixels over the cube root of the size.
 
-    A view that is wider has thicker strokes, and a real digit that is wider has not. Of a code that is told of pixels,
-    part of what it follows is the width; one that is told of thickness for its size mixes thickness with slant. This is
-    halfway between: docs/tried.md has the figures.
+    A view that is wider has thicker strokes, and a real digit that is wider has not. A code that is told of pixels
+    follows the width too, and one that is told of thickness for its size leaves thickness to the code named slant. This
+    is between the two: docs/tried.md has the figures.
     """
-    return thickness_px(images, background) / _size_px(images, background).sqrt()
+    return thickness_px(images, background) / _size_px(images, background) ** (1 / 3)
 
 
 def thickness_range(images: Images, background: float) -> tuple[float, float]:
