@@ -388,7 +388,7 @@ class TestEquivariance:
         for a, b in zip(found, wanted, strict=True):
             assert (a is None) == (b is None)
             if a is not None and b is not None:
-                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-8)
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)  # that of a bias is 0
 
     def test_q_s_running_statistics_are_of_generated_images_alone(self, build, with_views):
         statistics = []
@@ -405,7 +405,7 @@ class TestEquivariance:
 
     @pytest.fixture
     def learned(self, build, with_views):
-        """Trains D and Q, and returns by how much their codes of other images change in views, and these parameters."""
+        """Trains D and Q, and returns by how much their codes of other images change in views, and should."""
 
         def learn(codes, lambda_equivariance):
             step = build(codes=codes, lambda_equivariance=lambda_equivariance, lr_d=2e-3, lambda_cont=0.0)
@@ -416,14 +416,13 @@ class TestEquivariance:
             step.discriminator.eval()
             with torch.no_grad():
                 means = [posterior_means(step.spec, step.discriminator(x)[1]) for x in (x_real, views.images)]
-            return means[1] - means[0], views.parameters
+            return means[1] - means[0], views.parameters @ step.extensions[0].slopes.T
 
         return learn
 
     def test_codes_learn_to_follow_the_views(self, learned):
-        change, parameters = learned("cat10,slant,thickness", lambda_equivariance=10.0)
-        parameters = parameters[:, [0, 4]]  # of slant and thickness; between them are rotation, width and height
-        found = torch.corrcoef(torch.cat([change, parameters], dim=1).T)[:2, 2:]
+        change, told = learned("cat10,slant,thickness", lambda_equivariance=10.0)
+        found = torch.corrcoef(torch.cat([change, told], dim=1).T)[:2, 2:]
         # Chance is 0 with a deviation of 0.04.
         assert found[0, 0] > 0.7 and found[1, 1] > 0.7
         assert found[0, 1].abs() < 0.3 and found[1, 0].abs() < 0.3
@@ -444,8 +443,7 @@ class TestEquivariance:
             assert loss.item() == pytest.approx(expected, abs=1e-5)
 
     def test_an_angle_learns_to_turn_with_the_image(self, learned):
-        change, parameters = learned("cat10,circular:rotation", lambda_equivariance=3.0)
+        change, told = learned("cat10,circular:rotation", lambda_equivariance=3.0)
         # 0 at chance, 1 if all turn by as much as their views, which turn by any angle.
-        angles = parameters[:, [0]]  # then width and height
-        assert angles.abs().max() > 3
-        assert torch.cos(math.pi * change - angles).mean() > 0.5
+        assert told.abs().max() > 0.95  # half turns
+        assert torch.cos(math.pi * (change - told)).mean() > 0.5
