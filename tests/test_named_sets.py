@@ -69,6 +69,19 @@ def test_kmnist_is_known_by_its_names(tmp_path, digits, name, folder, gz):
         load_dataset(name, tmp_path)
 
 
+def test_kmnist_is_known_by_what_is_in_its_packed_files_whatever_their_names(tmp_path, digits, monkeypatch):
+    contents = {file: idx_bytes(x.byte().numpy()) for file, x in zip(FILES, arrays_of(digits), strict=True)}
+    packed = {file: gzip.compress(content, mtime=0) for file, content in contents.items()}
+    known = {hashlib.md5(content).hexdigest(): file for file, content in packed.items()}
+    monkeypatch.setitem(idx._MD5_OF_GZ, "kmnist", known)
+    for i, content in enumerate(packed.values()):
+        (tmp_path / f"part{i}.bin").write_bytes(content)
+    assert torch.equal(load_dataset("kmnist", tmp_path).images, digits.images[:60])
+    (tmp_path / "part2.bin").unlink()
+    with pytest.raises(UserError, match="t10k-images-idx3-ubyte of KMNIST is missing"):
+        load_dataset("kmnist", tmp_path)
+
+
 def test_emnist_is_turned_upright_and_its_letters_count_from_zero(tmp_path, digits):
     images, labels, test_images, test_labels = arrays_of(digits)
     for split, first in (("letters", 1), ("balanced", 0)):

@@ -3,17 +3,21 @@
 import dataclasses
 import itertools
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 import torch.nn.functional as F
 
-from infogan import LatentSpec, load_dataset
+from infogan import LatentSpec, Trainer, load_dataset
+from infogan.data.batches import to_unit_range
 from infogan.data.datasets import ImageDataset
 from infogan.evaluation import registry
+from infogan.evaluation.classifier import load_digit_classifier
 from infogan.evaluation.feature_distances import frechet_distance
 from infogan.evaluation.fresh_q import FreshQ
 from infogan.evaluation.random_features import N_FEATURES, make_random_net, measure_random_reference, random_features
-from infogan.evaluation.sampling import Samples
+from infogan.evaluation.sampling import Samples, draw_samples
 from infogan.evaluation.subject import Subject
 from infogan.evaluation.tables import run_tables
 from infogan.models import build
@@ -76,6 +80,11 @@ def test_too_few_images_have_no_reference(digits):
     assert measure_random_reference(ImageDataset.without_labels("few", digits.images[:10]), 100, seed=0) is None
 
 
+def digit_features(classifier, images):
+    with torch.no_grad():
+        return classifier.features(to_unit_range(images)).double().numpy()
+
+
 def distances(real, worse):
     """The distance to real images of each of several sets, after that of other real images."""
     net = make_random_net(real)
@@ -120,3 +129,24 @@ def test_the_distance_grows_with_all_that_makes_clothes_worse(data_dir, digits):
     for name, worse in sets.items():
         found = distances(clothes.images[:5000], worse)
         assert all(a < b for a, b in itertools.pairwise(found)), (name, found)
+
+
+@pytest.mark.slow
+def test_it_ranks_models_of_digits_as_the_digit_distance_does(digits, small):
+    # G and its EMA, of the paper's objective with either GAN loss, from blobs to digits.
+    free = {"lambda_consistency": 0.0, "lambda_equivariance": 0.0, "lr_heads": None}
+    classifier, net, real = load_digit_classifier(), make_random_net(digits.images), digits.images[:2000]
+    real_features = random_features(net, real), digit_features(classifier, real)
+    found = []
+    for gan_loss in ("bce", "lsgan"):
+        trainer = Trainer(small(gan_loss=gan_loss, width=16, batch_size=64, **free), digits.images)
+        for steps in (300, 400, 500, 650, 800, 1000):
+            while trainer.step < steps:
+                trainer.train_step()
+            for generator in (trainer.generator, trainer.generator_ema):
+                samples = draw_samples(generator, trainer.spec, 2000, torch.Generator().manual_seed(0), None).images
+                features = random_features(net, samples), digit_features(classifier, samples)
+                found.append([frechet_distance(*pair) for pair in zip(features, real_features, strict=True)])
+    by_random_features, by_digits = np.array(found).T
+    assert by_digits.max() > 20 * by_digits.min()
+    assert scipy.stats.spearmanr(by_random_features, by_digits).statistic > 0.9

@@ -38,7 +38,7 @@ FASHION_CLASSES = (
 )
 
 # torchvision's folder, and the SHA-256 of each unpacked file, by which it is known whatever its name is; None where
-# that is not known: then it is known by its name.
+# that is not known: then it is known by its name, or by its MD5 if it is a .gz file below.
 _IDX_FILES: dict[str, tuple[str, dict[str, str | None]]] = {
     "mnist": (
         "MNIST",
@@ -73,6 +73,15 @@ _IDX_FILES: dict[str, tuple[str, dict[str, str | None]]] = {
         )
         for split in ("letters", "balanced")
     },
+}
+# The MD5 of each .gz file as its page has it, where no digest of the unpacked file is known (source: torchvision).
+_MD5_OF_GZ = {
+    "kmnist": {
+        "bdb82020997e1d708af4cf47b453dcf7": "train-images-idx3-ubyte",
+        "e144d726b3acfaa3e44228e80efcd344": "train-labels-idx1-ubyte",
+        "5c965bf0a639b31b8f53240b1b52f4d7": "t10k-images-idx3-ubyte",
+        "7320c461ea6c1c855c0b718fb2a4b134": "t10k-labels-idx1-ubyte",
+    }
 }
 MAX_UNPACKED_BYTES = 2**30
 MAX_DEPTH = 3  # of folders below the data folder
@@ -165,15 +174,17 @@ def _find(name: str, data_dir: Path) -> dict[str, Path]:
     """Returns the path of each file of a data set that is there."""
     source, files = _IDX_FILES[name]
     known = {digest for _, others in _IDX_FILES.values() for digest in others.values() if digest is not None}
-    file_of = {digest: file for file, digest in files.items()}
+    file_of = {digest: file for file, digest in files.items()} | _MD5_OF_GZ.get(name, {})
     found: dict[str, Path] = {}
     damaged: dict[str, str] = {}
     for path in _candidates(data_dir, source):
         named = _plain_name(path) if _plain_name(path) in files else None
         try:
-            content = _unpacked(path)
-            if (digest := hashlib.sha256(content).hexdigest()) in file_of:
-                found.setdefault(file_of[digest], path)
+            packed = read_bytes(path, "--data-dir", MAX_UNPACKED_BYTES)
+            content = _unpack(packed, path)
+            digest, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(packed, usedforsecurity=False).hexdigest()
+            if file := file_of.get(digest) or file_of.get(md5):
+                found.setdefault(file, path)
             elif named is not None and digest not in known:
                 if files[named] is not None:
                     raise UserError(
@@ -226,9 +237,12 @@ def _plain_name(path: Path) -> str:
 
 
 def _unpacked(path: Path) -> bytes:
-    content = read_bytes(path, "--data-dir", MAX_UNPACKED_BYTES)
-    packed = content[:2] == b"\x1f\x8b" or path.suffix == ".gz"
-    return unpack_gzip(content, path, "--data-dir", MAX_UNPACKED_BYTES) if packed else content
+    return _unpack(read_bytes(path, "--data-dir", MAX_UNPACKED_BYTES), path)
+
+
+def _unpack(content: bytes, path: Path) -> bytes:
+    is_packed = content[:2] == b"\x1f\x8b" or path.suffix == ".gz"
+    return unpack_gzip(content, path, "--data-dir", MAX_UNPACKED_BYTES) if is_packed else content
 
 
 def _parse_idx(content: bytes, path: Path) -> np.ndarray:
