@@ -90,11 +90,11 @@ def parse_flags() -> argparse.Namespace:
 
 
 class ReferenceLoop:
-    """An update as public InfoGAN code makes it, with the paper's Q and objective, and nets, batches and rates of ours.
+    """An update as the most used public InfoGAN code makes it, with nets, batches, objective and rates of ours.
 
-    Images are transformed one by one by a DataLoader; G and D are called anew for each of three losses, each with an
-    optimizer of torch's defaults; gradients reach weights that the loss does not update; and every loss is read at
-    every step.
+    Images are transformed one by one by a DataLoader; D learns from real and generated images, then G and Q from
+    another pass of these through D; optimizers are of torch's defaults; gradients reach weights that a loss does not
+    update; and every loss is read at every step.
     """
 
     def __init__(self, config: TrainConfig, images: torch.Tensor) -> None:
@@ -111,8 +111,7 @@ class ReferenceLoop:
         self.discriminator = net = Discriminator(config.spec, shape, config.width).to(self.device)
         betas = (config.beta1, config.beta2)
         self.opt_d = torch.optim.Adam([*net.trunk.parameters(), *net.d_head.parameters()], config.lr_d, betas)
-        self.opt_g = torch.optim.Adam(self.generator.parameters(), config.lr_g, betas)
-        self.opt_info = torch.optim.Adam([*self.generator.parameters(), *net.parameters()], config.lr_d, betas)
+        self.opt_g = torch.optim.Adam([*self.generator.parameters(), *net.q_head.parameters()], config.lr_g, betas)
         as_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
         dataset: Any = _TransformedImages(images.permute(0, 2, 3, 1).numpy(), as_tensor)
         loader = torch.utils.data.DataLoader(dataset, config.batch_size, shuffle=True, drop_last=True)
@@ -135,24 +134,21 @@ class ReferenceLoop:
         x_real = next(self.batches).to(self.device)
 
         z, c = sample_prior(spec, n, self.rng)
-        loss_d = discriminator_loss(net(x_real)[0], net(self.generator(z, c).detach())[0], self.config.gan_loss)
+        x_fake = self.generator(z, c)
+        logits_real, logits_fake = (net.d_head(net.trunk(x)) for x in (x_real, x_fake.detach()))
+        loss_d = discriminator_loss(logits_real, logits_fake, self.config.gan_loss)
         self.opt_d.zero_grad()
         loss_d.backward()
         self.opt_d.step()
 
-        loss_g = generator_loss(net(self.generator(z, c))[0], self.config.gan_loss)
+        logits, q_params = net(x_fake)
+        mi_nats = mutual_information_lower_bound(spec, c, q_params)
+        weights = torch.tensor(code_weights(self.config), device=self.device)
+        loss_g = generator_loss(logits, self.config.gan_loss) - weights @ mi_nats
         self.opt_g.zero_grad()
         loss_g.backward()
         self.opt_g.step()
-
-        z, c = sample_prior(spec, n, self.rng)
-        mi_nats = mutual_information_lower_bound(spec, c, net(self.generator(z, c))[1])
-        weights = torch.tensor(code_weights(self.config), device=self.device)
-        loss_info = -(weights @ mi_nats)
-        self.opt_info.zero_grad()
-        loss_info.backward()
-        self.opt_info.step()
-        return {"loss_d": loss_d.item(), "loss_g": loss_g.item(), "loss_info": loss_info.item()}
+        return {"loss_d": loss_d.item(), "loss_g": loss_g.item()}
 
 
 class _TransformedImages:
