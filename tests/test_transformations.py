@@ -151,8 +151,7 @@ def test_slopes_of_real_digits_are_the_same_on_every_call_and_leave_random_numbe
     slant, thickness = told("cat10,slant,thickness", digits.images)
     assert torch.equal(torch.get_rng_state(), before)
     assert [slant, thickness] == told("cat10,slant,thickness", digits.images)
-    # An upright line of a view that leans by 1 radian: digits lean by a deviation of about a quarter of that.
-    # A radian of slant and one of rotation together: an upright line of a view that leans by 1 radian.
+    # A line that leans by 1 radian more, by shear alone: digits lean by a deviation of about a quarter of that.
     assert 2.2 < own(slant)[0] < 3.5 and 1.0 < own(thickness)[0] < 2.0
     # What a code is told does not depend on the others.
     alone = told("thickness,cat10", digits.images)[0]

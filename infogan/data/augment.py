@@ -33,9 +33,6 @@ class AffineRange:
     translation: float
 
 
-NO_MAP = AffineRange(rotation_degrees=0.0, scale=0.0, shear=0.0, translation=0.0)
-
-
 @dataclass(frozen=True)
 class Views:
     """Augmented views of images.

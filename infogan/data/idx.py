@@ -174,7 +174,7 @@ def _find(name: str, data_dir: Path) -> dict[str, Path]:
     """Returns the path of each file of a data set that is there."""
     source, files = _IDX_FILES[name]
     known = {digest for _, others in _IDX_FILES.values() for digest in others.values() if digest is not None}
-    file_of = {digest: file for file, digest in files.items()} | _MD5_OF_GZ.get(name, {})
+    file_of, file_of_md5 = {digest: file for file, digest in files.items()}, _MD5_OF_GZ.get(name, {})
     found: dict[str, Path] = {}
     damaged: dict[str, str] = {}
     for path in _candidates(data_dir, source):
@@ -182,8 +182,11 @@ def _find(name: str, data_dir: Path) -> dict[str, Path]:
         try:
             packed = read_bytes(path, "--data-dir", MAX_UNPACKED_BYTES)
             content = _unpack(packed, path)
-            digest, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(packed, usedforsecurity=False).hexdigest()
-            if file := file_of.get(digest) or file_of.get(md5):
+            digest = hashlib.sha256(content).hexdigest()
+            file = file_of.get(digest)
+            if file is None and file_of_md5:
+                file = file_of_md5.get(hashlib.md5(packed, usedforsecurity=False).hexdigest())
+            if file is not None:
                 found.setdefault(file, path)
             elif named is not None and digest not in known:
                 if files[named] is not None:
