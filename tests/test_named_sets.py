@@ -72,8 +72,8 @@ def test_kmnist_is_known_by_its_names(tmp_path, digits, name, folder, gz):
 def test_kmnist_is_known_by_what_is_in_its_packed_files_whatever_their_names(tmp_path, digits, monkeypatch):
     contents = {file: idx_bytes(x.byte().numpy()) for file, x in zip(FILES, arrays_of(digits), strict=True)}
     packed = {file: gzip.compress(content, mtime=0) for file, content in contents.items()}
-    known = {hashlib.md5(content).hexdigest(): file for file, content in packed.items()}
-    monkeypatch.setitem(idx._MD5_OF_GZ, "kmnist", known)
+    known = {hashlib.md5(content).hexdigest(): ("kmnist", file) for file, content in packed.items()}
+    monkeypatch.setattr(idx, "_MD5_OF_GZ", known)
     for i, content in enumerate(packed.values()):
         (tmp_path / f"part{i}.bin").write_bytes(content)
     assert torch.equal(load_dataset("kmnist", tmp_path).images, digits.images[:60])
@@ -92,6 +92,29 @@ def test_emnist_is_turned_upright_and_its_letters_count_from_zero(tmp_path, digi
         assert torch.equal(found.images[:, 0], images) and torch.equal(found.labels, labels)
         assert torch.equal(found.test_images[:, 0], test_images) and torch.equal(found.test_labels, test_labels)
     assert load_dataset("emnist-balanced", tmp_path).class_names[36:39] == ("a", "b", "d")
+
+
+def test_emnist_is_known_by_how_many_images_it_has_whatever_its_names(tmp_path, digits):
+    images, labels = digits.images[:60, 0].byte().numpy(), digits.labels[:60].byte().numpy()
+    for part, n in (("train", 124_800), ("test", 20_800)):
+        (tmp_path / f"letters {part} a.bin").write_bytes(idx_bytes(np.resize(images.swapaxes(1, 2), (n, 28, 28))))
+        (tmp_path / f"letters {part} b.bin").write_bytes(idx_bytes(np.resize(labels + 1, n)))
+    found = load_dataset("emnist-letters", tmp_path)
+    assert len(found.images) == 124_800 and torch.equal(found.images[60:120, 0], digits.images[:60, 0])
+    assert len(found.test_images) == 20_800 and torch.equal(found.test_labels[:60], digits.labels[:60])
+    with pytest.raises(UserError, match="no EMNIST files in"):
+        load_dataset("emnist-balanced", tmp_path)
+    whole = tmp_path / "letters test a.bin"
+    whole.write_bytes(whole.read_bytes()[:-1])
+    with pytest.raises(UserError, match="emnist-letters-test-images-idx3-ubyte of EMNIST is missing"):
+        load_dataset("emnist-letters", tmp_path)
+
+
+def test_files_of_another_set_in_its_own_folder_are_no_damage(tmp_path, digits):
+    contents = {file: idx_bytes(x.byte().numpy()) for file, x in zip(FILES, arrays_of(digits), strict=True)}
+    write(tmp_path / "KMNIST/raw", contents, False)
+    with pytest.raises(UserError, match=r"no MNIST files in .* no server"):
+        load_dataset("mnist", tmp_path)
 
 
 def write_usps(folder, digits):

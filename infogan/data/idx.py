@@ -38,7 +38,7 @@ FASHION_CLASSES = (
 )
 
 # torchvision's folder, and the SHA-256 of each unpacked file, by which it is known whatever its name is; None where
-# that is not known: then it is known by its name, or by its MD5 if it is a .gz file below.
+# that is not known: then it is known by what is below, or by its name.
 _IDX_FILES: dict[str, tuple[str, dict[str, str | None]]] = {
     "mnist": (
         "MNIST",
@@ -74,14 +74,19 @@ _IDX_FILES: dict[str, tuple[str, dict[str, str | None]]] = {
         for split in ("letters", "balanced")
     },
 }
-# The MD5 of each .gz file as its page has it, where no digest of the unpacked file is known (source: torchvision).
+# The MD5 of each .gz file as its page has it (source: torchvision).
 _MD5_OF_GZ = {
-    "kmnist": {
-        "bdb82020997e1d708af4cf47b453dcf7": "train-images-idx3-ubyte",
-        "e144d726b3acfaa3e44228e80efcd344": "train-labels-idx1-ubyte",
-        "5c965bf0a639b31b8f53240b1b52f4d7": "t10k-images-idx3-ubyte",
-        "7320c461ea6c1c855c0b718fb2a4b134": "t10k-labels-idx1-ubyte",
-    }
+    "bdb82020997e1d708af4cf47b453dcf7": ("kmnist", "train-images-idx3-ubyte"),
+    "e144d726b3acfaa3e44228e80efcd344": ("kmnist", "train-labels-idx1-ubyte"),
+    "5c965bf0a639b31b8f53240b1b52f4d7": ("kmnist", "t10k-images-idx3-ubyte"),
+    "7320c461ea6c1c855c0b718fb2a4b134": ("kmnist", "t10k-labels-idx1-ubyte"),
+}
+# No digest of EMNIST's files is published, but no other set has as many images (source: Cohen et al. 2017, table II).
+_COUNTS = {
+    124_800: ("emnist-letters", "train"),
+    20_800: ("emnist-letters", "test"),
+    112_800: ("emnist-balanced", "train"),
+    18_800: ("emnist-balanced", "test"),
 }
 MAX_UNPACKED_BYTES = 2**30
 MAX_DEPTH = 3  # of folders below the data folder
@@ -173,22 +178,17 @@ def find_idx(name: str, data_dir: Path) -> dict[str, Path] | None:
 def _find(name: str, data_dir: Path) -> dict[str, Path]:
     """Returns the path of each file of a data set that is there."""
     source, files = _IDX_FILES[name]
-    known = {digest for _, others in _IDX_FILES.values() for digest in others.values() if digest is not None}
-    file_of, file_of_md5 = {digest: file for file, digest in files.items()}, _MD5_OF_GZ.get(name, {})
     found: dict[str, Path] = {}
     damaged: dict[str, str] = {}
     for path in _candidates(data_dir, source):
-        named = _plain_name(path) if _plain_name(path) in files else None
+        named = _plain_name(path) if _plain_name(path) in files and not _is_elsewhere(path, data_dir, source) else None
         try:
             packed = read_bytes(path, "--data-dir", MAX_UNPACKED_BYTES)
             content = _unpack(packed, path)
-            digest = hashlib.sha256(content).hexdigest()
-            file = file_of.get(digest)
-            if file is None and file_of_md5:
-                file = file_of_md5.get(hashlib.md5(packed, usedforsecurity=False).hexdigest())
-            if file is not None:
-                found.setdefault(file, path)
-            elif named is not None and digest not in known:
+            known = _known_as(packed, content)
+            if known is not None and known[0] == name:
+                found.setdefault(known[1], path)
+            elif known is None and named is not None:
                 if files[named] is not None:
                     raise UserError(
                         f"--data-dir: {path} is truncated, altered or of another data set: expected SHA-256 "
@@ -205,6 +205,33 @@ def _find(name: str, data_dir: Path) -> dict[str, Path]:
         if file not in found:
             raise UserError(message)
     return found
+
+
+def _known_as(packed: bytes, content: bytes) -> tuple[str, str] | None:
+    """Returns of which data set a file is, and which of its files, by what it holds; None if that does not say.
+
+    Args:
+        packed: The file.
+        content: The file, unpacked.
+    """
+    digest = hashlib.sha256(content).hexdigest()
+    for name, (_, files) in _IDX_FILES.items():
+        for file, known_digest in files.items():
+            if digest == known_digest:
+                return name, file
+    if (known := _MD5_OF_GZ.get(hashlib.md5(packed, usedforsecurity=False).hexdigest())) is not None:
+        return known
+    shape = _shape(content)
+    if shape is None or (of_count := _COUNTS.get(shape[0])) is None:
+        return None
+    name, part = of_count
+    return name, f"{name}-{part}-{'labels' if len(shape) == 1 else 'images'}-idx{len(shape)}-ubyte"
+
+
+def _is_elsewhere(path: Path, data_dir: Path, source: str) -> bool:
+    """Returns whether a file is in torchvision's folder of another data set: some have the same names."""
+    others = {other for other, _ in _IDX_FILES.values()} - {source}
+    return not others.isdisjoint(path.relative_to(data_dir).parts)
 
 
 def _candidates(data_dir: Path, source: str) -> list[Path]:
@@ -248,14 +275,19 @@ def _unpack(content: bytes, path: Path) -> bytes:
     return unpack_gzip(content, path, "--data-dir", MAX_UNPACKED_BYTES) if is_packed else content
 
 
-def _parse_idx(content: bytes, path: Path) -> np.ndarray:
-    """Returns the array in an IDX file of bytes (magic 0, 0, 8, number of axes; then big-endian lengths)."""
+def _shape(content: bytes) -> list[int] | None:
+    """Returns the shape in an IDX file of images or labels (magic 0, 0, 8, axes; lengths); None of any other."""
     n_axes = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
     start = 4 + 4 * n_axes
     shape = np.frombuffer(content[4:start].ljust(4 * n_axes, b"\0"), ">u4").astype(int).tolist()
-    if n_axes not in (1, 3) or len(content) - start != math.prod(shape):
+    return shape if n_axes in (1, 3) and len(content) - start == math.prod(shape) else None
+
+
+def _parse_idx(content: bytes, path: Path) -> np.ndarray:
+    """Returns the array in an IDX file of images or labels."""
+    if (shape := _shape(content)) is None:
         raise UserError(f"--data-dir: {path} is truncated, altered or no IDX file of images or labels")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape).copy()
 
 
 def _download(name: str, data_dir: Path, missing: str) -> None:
