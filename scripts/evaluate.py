@@ -38,6 +38,11 @@ def parse_flags() -> argparse.Namespace:
         metavar="FILE",
         help="TorchScript file of the Inception network: also measure Inception FID and KID (minutes on a CPU)",
     )
+    parser.add_argument(
+        "--random-features",
+        action="store_true",
+        help="also measure the image quality of digits as that of other images, by random features",
+    )
     parser.add_argument("--report", type=Path, nargs="+", metavar="RUN", help="evaluated runs to put into one table")
     parser.add_argument("--bar", type=float, default=0.95, help="accuracy that a run should reach (default: 0.95)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="with --report: also write it as Markdown")
@@ -53,6 +58,8 @@ def parse_flags() -> argparse.Namespace:
     for name, value in to_evaluate.items():
         if flags.report is not None and value is not None:
             raise UserError(f"--report: expected evaluated runs alone, got {name} as well: {str(value)!r}")
+    if flags.report is not None and flags.random_features:
+        raise UserError("--report: expected evaluated runs alone, got --random-features as well")
     check_new_file(flags.json, "--json")
     check_new_file(flags.markdown, "--markdown")
     return flags
@@ -81,6 +88,7 @@ def evaluate(flags: argparse.Namespace) -> None:
         flags.seed,
         flags.n_samples,
         inception=flags.inception,
+        random_features=flags.random_features,
         dataset=flags.dataset,
     )
     save_evaluation(evaluation, path)  # first: nothing that follows can lose it

@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items):
 def slopes_are_measured_on_few_images():
     """What named codes are told is measured at the start of every run: a tenth of the images will do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("infogan.extensions.equivariance.N_IMAGES", golden.N_SLOPE_IMAGES)
+        patch.setattr("infogan.extensions.equivariance.N_VIEWS", golden.N_VIEWS)
         yield
 
 

@@ -171,6 +171,13 @@ def test_a_code_named_thickness_is_told_how_thick_views_became(x):
     assert dilations.std() > 0.3 and torch.equal(told, drawn[2][:, 0] + dilations)
 
 
+def test_a_stroke_is_as_thick_at_the_edge_of_an_image():
+    bars = torch.full((2, 1, 28, 28), -1.0)
+    bars[0, :, 12:16, 4:24] = bars[1, :, :4, 4:24] = 1.0
+    inside, at_the_edge = thickness_px(bars, -1.0)
+    assert inside == at_the_edge and 3 < inside < 4
+
+
 def test_a_stroke_is_as_thick_whichever_way_it_leans(digits):
     x = to_unit_range(digits.images[::50])
     torch.testing.assert_close(thickness_px(x.flip(3), -1.0), thickness_px(x, -1.0))

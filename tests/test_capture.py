@@ -29,7 +29,7 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def all_phases_pass(monkeypatch):
-    monkeypatch.setattr(schedule, "MI_DELAY_STEPS", 2)
+    monkeypatch.setattr(schedule, "MI_DELAY_STEPS", 3)
     monkeypatch.setattr(schedule, "MI_RAMP_STEPS", 4)
     monkeypatch.setattr(capture, "WARM_UP_STEPS", 1)
 

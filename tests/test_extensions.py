@@ -12,14 +12,14 @@ from infogan import Discriminator, LatentSpec, Trainer, posterior_means
 from infogan.data.augment import AffineRange, Augmentation, Views
 from infogan.data.batches import UpdateBatch
 from infogan.extensions.class_conditional import ClassConditionalD, ProjectionHead
-from infogan.extensions.consistency import CATEGORY_JOINT_UPDATE, OVERCLUSTER_JOINT_UPDATE, Consistency
+from infogan.extensions.consistency import CATEGORY_JOINT_UPDATE, CLUSTER_JOINT_UPDATE, Consistency
 from infogan.extensions.equivariance import Equivariance, equivariance_loss
 from infogan.extensions.information import entropy, information, joint_assignments, smoothed_information
 from infogan.extensions.overclusters import OverclusteredQ
 from infogan.training.trainer import augmentation_of, make_extensions, make_nets
 
-# Of the default schedule: over-clusters learn, then the categories by consistency alone, then with L_I.
-OVERCLUSTERING, CONSISTENCY_ONLY, RAMP_UP, FULL_WEIGHT = 0, 400, 750, 1000
+# Of the default schedule: over-clusters learn, then groups of them, then the categories, with L_I.
+OVERCLUSTERING, GROUPING, RAMP_UP, FULL_WEIGHT = 0, 400, 750, 1000
 
 # Two categorical codes, so that each has over-clusters of its own.
 TWO_CATEGORIES = {"codes": "cat10,uniform,cat3", "overclusters": 12, "overcluster_heads": 3}
@@ -108,25 +108,40 @@ class TestConsistency:
         step.update_discriminator(x_real, step.generator(z, c).detach(), c, views)
         return [(head.weight != old).any(dim=1) for head, old in zip(heads, before, strict=True)]
 
-    def test_the_overclusters_of_all_heads_learn_and_then_the_categories(self, step, config, with_views):
-        go_to(step, OVERCLUSTERING, config)
-        categories, overclusters = self.learn(step, *with_views())
-        assert overclusters.all() and not categories.any()
-        go_to(step, CONSISTENCY_ONLY, config)
+    def test_the_overclusters_of_all_heads_learn_then_their_groups_and_then_the_categories(
+        self, step, config, with_views
+    ):
         for group in step.opt_d.param_groups:
-            group["betas"] = (0.0, 0.999)  # or Adam's momentum would move over-clusters on
-        categories, overclusters = self.learn(step, *with_views(seed=1))
-        assert categories.all() and not overclusters.any()
+            group["betas"] = (0.0, 0.999)  # or Adam's momentum would move what learned before
+        of_groups = torch.cat([torch.arange(12) < n for n in (10, 10, 10, 3, 3, 3)])
+        for seed, (at, of_overclusters, of_categories) in enumerate(
+            (
+                (OVERCLUSTERING, torch.ones(72, dtype=torch.bool), False),
+                (GROUPING, of_groups, False),
+                (RAMP_UP, torch.zeros(72, dtype=torch.bool), True),
+            )
+        ):
+            go_to(step, at, config)
+            categories, overclusters = self.learn(step, *with_views(seed=seed))
+            assert torch.equal(overclusters, of_overclusters)
+            assert categories.all() if of_categories else not categories.any()
 
-    def test_the_first_step_of_the_categories_is_as_long_as_any_first_step(self, small, digits):
+    @pytest.mark.parametrize(
+        ("n_steps", "start", "layer"), [(20, "merge", "overclusters"), (25, "choose", "categories")]
+    )
+    def test_the_first_step_of_what_starts_anew_is_as_long_as_any_first_step(
+        self, small, digits, monkeypatch, n_steps, start, layer
+    ):
+        monkeypatch.setattr("infogan.extensions.schedule.MI_DELAY_STEPS", 5)
         training = Trainer(small(**TWO_CATEGORIES, merge_step=20, steps=100), digits.images)
-        for _ in range(20):
+        for _ in range(n_steps):
             training.train_step()
         q_head = training.discriminator.q_head
-        q_head.merge()  # as the next step does before its update
-        before = q_head.categories.weight.detach().clone()
+        getattr(q_head, start)()  # as the next step does before its update
+        monkeypatch.setattr(q_head, start, lambda: None)
+        before = getattr(q_head, layer).weight.detach().clone()
         training.train_step()
-        assert (q_head.categories.weight - before).abs().max().item() == pytest.approx(2e-3, rel=1e-2)
+        assert (getattr(q_head, layer).weight - before).abs().max().item() == pytest.approx(2e-3, rel=1e-2)
 
     def test_averages_follow_the_overclusters_of_images_and_views(self, step, config, with_views):
         go_to(step, OVERCLUSTERING, config)
@@ -137,13 +152,13 @@ class TestConsistency:
             q_head.overclusters.weight[:24] = 0
             q_head.overclusters.weight[24:36] *= 1000
             logits = q_head.overcluster_logits(trunk(x_real))[:, 0]
-        joint = torch.full((3, 12, 12), 1 / 144).lerp(joint_assignments(logits, logits), OVERCLUSTER_JOINT_UPDATE)
+        joint = torch.full((3, 12, 12), 1 / 144).lerp(joint_assignments(logits, logits), CLUSTER_JOINT_UPDATE)
         x_fake = step.generator(z, c).detach()
         metrics = step.update_discriminator(x_real, x_fake, c, Views(x_real, views.parameters))
         torch.testing.assert_close(q_head.overcluster_joints[0], joint, atol=1e-6, rtol=1e-3)
         torch.testing.assert_close(metrics["consistency_c1"], information(joint)[2], atol=1e-6, rtol=1e-3)
 
-    @pytest.mark.parametrize("at", [OVERCLUSTERING, CONSISTENCY_ONLY, FULL_WEIGHT])
+    @pytest.mark.parametrize("at", [OVERCLUSTERING, GROUPING, FULL_WEIGHT])
     def test_it_moves_the_trunk_and_q_but_neither_d_s_head_nor_g(self, small, with_views, at):
         """The term's part of each gradient is the difference that its weight makes."""
         found = []
@@ -155,7 +170,7 @@ class TestConsistency:
         differs = {name for name in found[0] if not close(found[0][name], found[1][name])}
         assert {name.split(".")[0] for name in differs} == {"trunk", "q_head"}
 
-    @pytest.mark.parametrize(("at", "heard"), [(CONSISTENCY_ONLY, False), (RAMP_UP, True), (FULL_WEIGHT, True)])
+    @pytest.mark.parametrize(("at", "heard"), [(GROUPING, False), (RAMP_UP, True), (FULL_WEIGHT, True)])
     def test_g_hears_of_the_categories_once_their_l_i_has_a_weight(self, small, with_views, at, heard):
         gradients = []
         for lam in (0.0, 1.0):
@@ -168,16 +183,16 @@ class TestConsistency:
         same = all(torch.allclose(a, b, rtol=1e-4, atol=1e-9) for a, b in zip(*gradients, strict=True))
         assert same is not heard
 
-    def test_the_term_is_of_the_overclusters_before_they_are_merged(self, step, config, with_views):
-        go_to(step, OVERCLUSTERING, config)
+    @pytest.mark.parametrize(("at", "sizes"), [(OVERCLUSTERING, (12, 12)), (GROUPING, (10, 3))])
+    def test_the_term_is_of_the_overclusters_and_then_of_their_groups(self, step, config, with_views, at, sizes):
+        go_to(step, at, config)
         q_head = step.discriminator.q_head
         batch = batch_of_features(step, *with_views())
         logits = [q_head.overcluster_logits(features) for features in batch.real_and_views()]
-        joints = [joint_assignments(*(of_codes[:, code] for of_codes in logits)) for code in (0, 1)]
-        averages = [
-            old.lerp(joint, OVERCLUSTER_JOINT_UPDATE)
-            for old, joint in zip(q_head.overcluster_joints.clone(), joints, strict=True)
-        ]
+        joints, averages = [], []
+        for code, k in enumerate(sizes):
+            joints.append(joint_assignments(*(of_codes[:, code, :, :k] for of_codes in logits)))
+            averages.append(q_head.overcluster_joints[code, :, :k, :k].lerp(joints[-1], CLUSTER_JOINT_UPDATE))
         terms = step.extensions[0].d_terms(batch)
         assert list(terms) == ["consistency_c1", "consistency_c3"]
         assert {term.weight for term in terms.values()} == {-1.0}
@@ -196,7 +211,7 @@ class TestConsistency:
             added = 0.5 * entropy(joint_assignments(*(of_codes[:, code] for of_codes in logits))).mean()
             torch.testing.assert_close(term.value, without[name].value + added)
 
-    @pytest.mark.parametrize("at", [CONSISTENCY_ONLY, RAMP_UP])
+    @pytest.mark.parametrize("at", [RAMP_UP, FULL_WEIGHT])
     def test_then_it_is_of_the_categories(self, step, config, with_views, at):
         go_to(step, at, config)
         q_head = step.discriminator.q_head
@@ -205,7 +220,7 @@ class TestConsistency:
         for a, b in zip(*map(q_head.category_logits, batch.real_and_views()), strict=True):
             joint = joint_assignments(a[:, None], b[:, None])[0]
             averages.append(torch.full_like(joint, 1 / joint.numel()).lerp(joint, CATEGORY_JOINT_UPDATE))
-            wanted += (smoothed_information(joint, averages[-1]) if at == RAMP_UP else information(joint)).item()
+            wanted += smoothed_information(joint, averages[-1]).item()
         terms = step.extensions[0].d_terms(batch)
         assert {term.weight for term in terms.values()} == {-1.0}
         assert sum(term.value.item() for term in terms.values()) == pytest.approx(wanted, rel=1e-4)
@@ -213,7 +228,7 @@ class TestConsistency:
         assert logged == pytest.approx([information(average).item() for average in averages], rel=1e-4)
 
     def test_the_weight_of_l_i_is_ramped_up_for_categories_alone(self, step, config):
-        for at, share in ((OVERCLUSTERING, 0.0), (CONSISTENCY_ONLY, 0.0), (RAMP_UP, 0.5), (FULL_WEIGHT, 1.0)):
+        for at, share in ((OVERCLUSTERING, 0.0), (GROUPING, 0.0), (RAMP_UP, 0.5), (FULL_WEIGHT, 1.0)):
             go_to(step, at, config)
             assert step.lambdas.tolist() == [share, 1.0, share]
 
@@ -239,19 +254,22 @@ class TestOverclusteredQ:
         continuous = torch.cat([q_params[:, spec.q_slices[i]] for i in (0, 2)], dim=1)
         assert torch.equal(continuous, q_head.continuous(features))
 
-    def test_categories_start_as_the_means_of_the_overclusters_of_the_head_that_tells_most(self):
+    def test_groups_start_as_the_means_of_their_overclusters_in_every_head(self):
         _, q_head, features = self.head("cat3,uniform,cat2")
         pairs, triples = (torch.block_diag(*n * [torch.ones(6 // n, 6 // n)]) for n in (3, 2))
-        for joint, mixed in ((q_head.overcluster_joints[0, 3], pairs), (q_head.overcluster_joints[1, 1], triples)):
-            joint[:] = 0.5 * torch.eye(6) / 6 + 0.5 * mixed / mixed.sum()
-        q_head.overcluster_joints[1, 0] = (q_head.overcluster_joints[1, 1] + 1 / 36) / 2
+        for code, mixed in enumerate((pairs, triples)):
+            q_head.overcluster_joints[code] = 0.5 * torch.eye(6) / 6 + 0.5 * mixed / mixed.sum()
+        before = q_head.overcluster_logits(features)
         q_head.merge()
-        logits = q_head.overcluster_logits(features)
-        wanted = (logits[:, 0, 3].unflatten(1, (3, 2)).mean(dim=2), logits[:, 1, 1].unflatten(1, (2, 3)).mean(dim=2))
-        for found, expected in zip(q_head.category_logits(features), wanted, strict=True):
-            order = [(found - column).abs().amax(dim=0).argmin() for column in expected.T[:, :, None]]
-            assert len({int(i) for i in order}) == found.shape[1]
-            torch.testing.assert_close(found[:, order], expected)
+        after = q_head.overcluster_logits(features)
+        for code, (n, size) in enumerate(((3, 2), (2, 3))):
+            wanted = before[:, code].unflatten(2, (n, size)).mean(dim=3)
+            for head in range(5):
+                found, expected = after[:, code, head, :n], wanted[:, head]
+                order = [(found - column).abs().amax(dim=0).argmin() for column in expected.T[:, :, None]]
+                assert len({int(i) for i in order}) == n
+                torch.testing.assert_close(found[:, order], expected)
+            torch.testing.assert_close(q_head.overcluster_joints[code, :, :n, :n], (torch.eye(n) / n).expand(5, -1, -1))
 
     def test_an_overcluster_counts_as_often_as_it_comes(self):
         _, q_head, features = self.head("cat2")
@@ -261,11 +279,22 @@ class TestOverclusteredQ:
             of_group = shares[group]
             joint[torch.tensor(group)[:, None], torch.tensor(group)] = of_group[:, None] * of_group / of_group.sum()
         q_head.overcluster_joints[0, 2] = joint
-        q_head.merge()
         logits = q_head.overcluster_logits(features)[:, 0, 2]
+        q_head.merge()
+        found = q_head.overcluster_logits(features)[:, 0, 2, :2]
         wanted = torch.stack([logits[:, :2] @ shares[:2] / 0.5, logits[:, 2:] @ shares[2:] / 0.5], dim=1)
-        (found,) = q_head.category_logits(features)
         assert torch.allclose(found, wanted, atol=1e-5) or torch.allclose(found.flip(1), wanted, atol=1e-5)
+
+    def test_categories_start_as_the_groups_of_the_head_that_tells_most(self):
+        _, q_head, features = self.head("cat3,uniform,cat2")
+        for code, (n, best) in enumerate(((3, 4), (2, 1))):
+            q_head.overcluster_joints[code, best, :n, :n] = torch.eye(n) / n
+            q_head.overcluster_joints[code, 0, :n, :n] = (torch.eye(n) / n + 1 / n**2) / 2
+        q_head.choose()
+        logits = q_head.overcluster_logits(features)
+        for code, (n, best, found) in enumerate(zip((3, 2), (4, 1), q_head.category_logits(features), strict=True)):
+            torch.testing.assert_close(found, logits[:, code, best, :n])
+            torch.testing.assert_close(q_head.category_joints[code], torch.eye(n) / n)
 
     def test_heads_start_apart(self):
         _, q_head, features = self.head("cat4")
@@ -320,7 +349,7 @@ class TestClassConditionalD:
         assert torch.equal(net.d_head(features), before)
         assert not torch.allclose(twin.d_head(features), before)
 
-    @pytest.mark.parametrize("at", [OVERCLUSTERING, CONSISTENCY_ONLY, RAMP_UP])
+    @pytest.mark.parametrize("at", [OVERCLUSTERING, GROUPING, RAMP_UP])
     def test_d_is_conditioned_once_l_i_has_its_full_weight(self, small, with_views, at):
         config = small(**TWO_CATEGORIES)
         step = build_step(config)

@@ -34,6 +34,7 @@ def written_before(run):
     path = run.latest_checkpoint()
     state = torch.load(path, weights_only=True)
     state["config"] = as_before(state["config"])
+    del state["extensions"]
     weights = state["infogan"]["discriminator"]
     for name in list(weights):
         for now, before in FORMER_WEIGHTS.items():
@@ -45,17 +46,33 @@ def written_before(run):
 
 
 def test_a_run_of_the_version_before_is_read_and_goes_on_as_if_written_today(tmp_path, one_picture):
-    config = TrainConfig(**FIELDS, codes="cat10,uniform,uniform", steps=4, lr_decay=0.0)
+    config = TrainConfig.from_preset("paper", **FIELDS, steps=4)
     today, before = (train(config, tmp_path / folder) for folder in ("today", "before"))
     written_before(before)
     nets, expected = load_nets(before.folder), load_nets(today.folder)
+    assert "extensions" not in load_checkpoint(before.latest_checkpoint())
     for name, weight in expected.discriminator.state_dict().items():
         assert torch.equal(nets.discriminator.state_dict()[name], weight), name
-    assert nets.config.merge_step == config.merge_step and nets.config.preset == "digits"
+    assert nets.config.merge_step == config.merge_step
     states = [load_checkpoint(resume(run.folder, steps=6).latest_checkpoint()) for run in (today, before)]
     for net in ("generator", "discriminator"):
         for name, weight in states[0]["infogan"][net].items():
             assert torch.equal(states[1]["infogan"][net][name], weight), name
+
+
+@pytest.mark.parametrize(
+    "fields", [{"codes": "cat10,uniform,uniform"}, {"codes": "slant,thickness", "lambda_consistency": 0.0}]
+)
+def test_a_run_whose_terms_were_others_is_read_and_not_trained_further(tmp_path, one_picture, fields):
+    run = train(TrainConfig(**FIELDS, **fields, steps=2), tmp_path)
+    expected = load_nets(run.folder).discriminator.state_dict()
+    written_before(run)
+    nets = load_nets(run.folder)
+    assert nets.config.preset == "digits"
+    for name, weight in expected.items():
+        assert torch.equal(nets.discriminator.state_dict()[name], weight), name
+    with pytest.raises(UserError, match="an earlier version trained it, with other terms: it can be used, but not"):
+        resume(run.folder, steps=4)
 
 
 def test_a_run_whose_slopes_were_fixed_is_read_with_named_codes_and_not_trained_further(tmp_path, one_picture):

@@ -59,8 +59,9 @@ def test_overclusters_are_merged_in_time_and_l_i_is_ramped_up(small, digits, mon
     monkeypatch.setattr(schedule, "MI_RAMP_STEPS", 2)
     training = Trainer(small(merge_step=2, baseline=True), digits.images)
     q_head = training.discriminator.q_head
-    merged = []
-    monkeypatch.setattr(q_head, "merge", lambda: merged.append(training.step))
+    done = []
+    for name in ("merge", "choose"):
+        monkeypatch.setattr(q_head, name, lambda name=name: done.append((name, training.step)))
     joints, weights, conditional = [], [], []
     for _ in range(7):
         metrics = training.train_step()
@@ -68,7 +69,7 @@ def test_overclusters_are_merged_in_time_and_l_i_is_ramped_up(small, digits, mon
         joints.append((q_head.overcluster_joints.clone(), q_head.category_joints[0].clone()))
         weights.append(training._infogan.lambdas.tolist())
         conditional.append(training.discriminator.d_head.active)
-    assert merged == [2]
+    assert done == [("merge", 2), ("choose", 3)]
     cont = training.config.lambda_cont
     assert weights == [[w, cont, cont] for w in (0, 0, 0, 0, 0.5, 1, 1)]
     assert conditional == [*5 * [False], True, True]
@@ -76,7 +77,7 @@ def test_overclusters_are_merged_in_time_and_l_i_is_ramped_up(small, digits, mon
     assert not training._vanilla.discriminator.d_head.by_category.any()
     assert not training._vanilla.discriminator.d_head.active
     changed = [tuple(not torch.equal(*pair) for pair in zip(a, b, strict=True)) for a, b in itertools.pairwise(joints)]
-    assert changed == [(True, False), *5 * [(False, True)]]
+    assert changed == [*2 * [(True, False)], *4 * [(False, True)]]
 
 
 def test_without_consistency_there_are_no_overclusters_and_nothing_waits_for_them(small, digits):

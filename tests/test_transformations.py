@@ -1,6 +1,7 @@
 """What codes can be named for: each transformation does to its statistic what it says, on real images."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,12 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from infogan import LatentSpec, TrainConfig, UserError
+from infogan.circular import wrapped
 from infogan.config.spec import OF_COLOURS, TRANSFORMATIONS
 from infogan.data.augment import warp
-from infogan.data.batches import to_unit_range
+from infogan.data.batches import fair_sample, to_unit_range
 from infogan.data.transformations import TABLE, background_of
 from infogan.evaluation.morphometrics import ATTRIBUTES, measure_digits
-from infogan.extensions.equivariance import instructions_for
+from infogan.extensions.equivariance import Instruction, instructions_for
 from infogan.training.trainer import augmentation_of
 
 AFFINE = [name for name, about in TABLE.items() if about.of_map is not None]
@@ -146,6 +148,77 @@ def test_a_slope_is_the_prior_s_deviation_over_that_of_known_shifts(digits):
         assert "c3 (shift-x): grows by" in str(instruction)
 
 
+@pytest.mark.parametrize("name", [name for name in TABLE if name not in OF_COLOURS])
+def test_a_code_may_be_named_for_each_on_real_digits_and_is_told_at_least_of_that(digits, name):
+    (instruction,) = told(name, digits.images)
+    _, _, parts = str(instruction).partition("grows by ")
+    first = f" per {TABLE[name].unit} (views" if name not in ("scale", "slant", "rotation") else " per "
+    assert first in parts.split("), ")[0]
+    assert all(re.match(r"-?[0-9.e-]+ per ", part) for part in parts.split("), "))
+    of_others = [other for other in instruction.parameters if f" of {other} (" in parts]
+    assert of_others or name in ("shift-x", "shift-y", "brightness", "contrast")
+
+
+def _turned(t):
+    return [[math.cos(t), -math.sin(t), 0], [math.sin(t), math.cos(t), 0]]
+
+
+def _sheared(t):
+    return [[1, math.tan(t), 0], [0, 1, 0]]
+
+
+def _larger(t, x=1, y=1):
+    return [[math.exp(-t * x), 0, 0], [0, math.exp(-t * y), 0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("rotation", _turned),
+        ("slant", _turned),
+        ("slant", _sheared),
+        ("width", _sheared),
+        ("width", lambda t: _larger(t, y=0)),
+        ("scale", _larger),
+        ("thickness", _turned),
+        ("thickness", _sheared),
+        ("thickness", lambda t: _larger(t, y=0)),
+        ("thickness", lambda t: _larger(t, x=0)),
+    ],
+)
+def test_a_code_is_told_what_its_statistic_does_under_a_map_alone(x, digits, name, rows):
+    instruction, about = told(name, digits.images)[0], TABLE[name]
+    # By as much to either side, since any map blurs an image a little.
+    affines = [maps(rows(t), len(x)) for t in (0.1, -0.1)]
+    parameters = [
+        0.0 if other == name == "thickness" else TABLE[other].of_map(affines[0])[0].item()
+        for other in instruction.parameters
+    ]
+    is_told = sum(slope * t for slope, t in zip(instruction.slopes, parameters, strict=True))
+    up, down = (about.statistic(warp(x, of_x), -1.0) for of_x in affines)
+    of_images = about.statistic(x, -1.0)
+    if name == "rotation":
+        of_images = wrapped(of_images - math.pi / 2, math.pi)
+    measured = 3**-0.5 * wrapped(up - down, about.period).mean().item() / 2 / of_images.std().item()
+    assert is_told == pytest.approx(measured, rel=0.2, abs=0.02)
+
+
+def test_few_images_have_several_views_each(digits):
+    few, others = (told("slant,thickness", digits.images[part]) for part in (slice(0, 40), slice(40, 80)))
+    for a, b in zip(few, others, strict=True):
+        told_by_few, told_by_others = (
+            F.normalize(torch.tensor(i.slopes) * torch.tensor(i.reaches), dim=0) for i in (a, b)
+        )
+        assert (told_by_few - told_by_others).abs().max() < 0.25
+
+
+def test_images_of_two_kinds_by_turns_are_looked_at_alike():
+    kept = fair_sample(60_000, 5000)
+    assert kept.unique().numel() == 5000 and 0.47 < (kept % 2).double().mean() < 0.53
+    assert torch.equal(kept, fair_sample(60_000, 5000))
+    assert sorted(fair_sample(7, 100).tolist()) == list(range(7))
+
+
 def test_slopes_of_real_digits_are_the_same_on_every_call_and_leave_random_numbers_alone(digits):
     before = torch.get_rng_state()
     slant, thickness = told("cat10,slant,thickness", digits.images)
@@ -163,6 +236,7 @@ def test_slopes_of_real_digits_are_the_same_on_every_call_and_leave_random_numbe
     [
         ("cat10,slant,uniform,gaussian:slant", "codes: expected one code for each transformation, got slant twice"),
         ("width,height,scale", "codes: expected two of width, height and scale, which make the third, got all three"),
+        ("slant,circular:rotation", "codes: expected no slant beside circular:rotation, as a view turned by any angle"),
     ],
 )
 def test_codes_that_contradict_each_other_are_one_line(codes, message):
@@ -177,6 +251,14 @@ def test_what_images_do_not_have_is_one_line(digits):
         told("shift-x", digits.images[:1].expand(64, -1, -1, -1))
     with pytest.raises(UserError, match=r"--augment-contrast: expected 0 with a code named brightness.* got 0.4"):
         TrainConfig(codes="brightness", augment_contrast=0.4)
+
+
+def test_a_code_says_what_it_is_told_of_its_own_first_however_little():
+    instruction = Instruction(0, "slant", ("width", "slant", "rotation"), (0.5, 0.01, -0.003), (0.2, 0.3, 0.3))
+    assert str(instruction) == (
+        "c1 (slant): grows by 0.01 per radian (views have up to 0.3), -0.003 per radian of rotation (views have up to "
+        "0.3), 0.5 per e-fold of width (views have up to 0.2)"
+    )
 
 
 def test_colours_are_told_in_photographs(photographs):

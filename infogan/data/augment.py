@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from infogan.data.transformations import LINEAR, SHIFTS, TABLE, content_centres, of_map, with_thickness
+from infogan.data.transformations import LINEAR, SHIFTS, TABLE, content_centres, parameter_of_map, with_thickness
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,9 @@ class Augmentation:
                 views = apply(views, parameters[name], self.background)
         if "thickness" in parameters:
             parameters["thickness"] = parameters["thickness"] + dilations
-        columns = [parameters[name] if name in parameters else of_map(name, affines) for name in self.parameters]
+        columns = [
+            parameters[name] if name in parameters else parameter_of_map(name, affines) for name in self.parameters
+        ]
         return Views(views, torch.stack(columns, dim=1) if columns else images.new_empty((len(images), 0)))
 
 

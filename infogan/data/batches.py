@@ -51,6 +51,14 @@ def to_unit_range(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return images.float().div_(127.5).sub_(1.0)
 
 
+def fair_sample(n: int, most: int) -> Int[Tensor, " k"]:
+    """Returns which of n images to look at, if at so many at most: drawn with a fixed seed, the same on every call.
+
+    Every tenth would be no fair sample: MNIST's training images are of two kinds of writers by turns.
+    """
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0))[:most]
+
+
 class ShuffledBatches:
     """Endless batches of real images; each epoch is a new permutation, less the remainder.
 

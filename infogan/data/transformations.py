@@ -22,7 +22,7 @@ Images = Float[Tensor, "n ch h w"]
 PerImage = Float[Tensor, " n"]
 AffineMaps = Float[Tensor, "n 2 3"]
 SHIFTS = ("shift-x", "shift-y")
-# Together they are an affine map, but for where it shifts: its other parameters follow from them.
+# Together they are an affine map, but for where it shifts: the scale follows from them.
 LINEAR = ("slant", "rotation", "width", "height")
 MOST_DILATIONS = 3  # of 3×3 pixels
 LEAST_STROKE_PX = 0.5  # of images without any, too
@@ -184,9 +184,10 @@ def thickness_px(images: Images, background: float) -> PerImage:
     """The thickness of strokes in pixels: twice their area over the length of their outline.
 
     The outline's length is the sum of gradients, and a pixel's gradient the mean over its four corners: one corner
-    alone sees more of a stroke that leans to the left than of one that leans to the right.
+    alone sees more of a stroke that leans to the left than of one that leans to the right. Beyond its edge, an image is
+    background.
     """
-    content = F.pad(_content(images, background), (1, 1, 1, 1))
+    content = F.pad(_content(images, background), (2, 2, 2, 2))
     step_x = content[:, 1:-1].diff(dim=2)
     step_y = content[:, :, 1:-1].diff(dim=1)
     corners = [
@@ -323,7 +324,7 @@ TABLE: dict[str, Transformation] = {
 }
 
 
-def of_map(name: str, maps: AffineMaps) -> PerImage:
+def parameter_of_map(name: str, maps: AffineMaps) -> PerImage:
     """Returns the parameter of an affine transformation, from the maps from a view's pixels to the original's."""
     parameter = TABLE[name].of_map
     assert parameter is not None, f"{name} is no affine map"

@@ -79,6 +79,7 @@ def evaluate(
     fresh_q: FreshQ | None = None,
     inception: str | Path | None = None,
     dataset: str | Path | None = None,
+    random_features: bool = False,
 ) -> dict[str, Any]:
     """Returns what `evaluation.json` holds: the scores of a run's newest checkpoint, and how they came about.
 
@@ -95,6 +96,7 @@ def evaluate(
         fresh_q: Budget of the Q trained from scratch.
         inception: TorchScript file of the Inception network, if its FID and KID are wanted.
         dataset: Where images of one's own lie now; by default where the run had them.
+        random_features: Whether the image quality of digits is measured by random features too, as that of all else is.
 
     Raises:
         UserError: A checkpoint or data that cannot be read; other images than the run's; too few samples.
@@ -111,7 +113,7 @@ def evaluate(
     data_dir = given_folder(data_dir, "--data-dir")
     data = _images_of(nets, data_dir, dataset)
     reference = random_reference = inception_reference = None
-    if DIGITS not in data.measurable:
+    if random_features or DIGITS not in data.measurable:
         random_reference = measure_random_reference(data, n_samples, seed, device)
     has_test_images = len(data.test_images) > 0
     if not has_test_images:  # all were learned from; no label was, so that these score what was found all the same

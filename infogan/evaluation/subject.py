@@ -57,7 +57,7 @@ class Subject:
         n_samples: Fresh samples of G.
         seed: Of all that is drawn.
         fresh_q: Budget of the Q trained from scratch.
-        random_reference: Real images of anything but digits in random features; None of digits, or of too few.
+        random_reference: Real images in random features; None of digits, unless it is asked for, or of too few images.
     """
 
     generator: nn.Module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from typing import Any
 
 from jaxtyping import UInt8
 from torch import Tensor, nn
@@ -47,6 +48,17 @@ class Extension:
 
     def start_run(self, images: UInt8[Tensor, "n ch h w"], augmentation: Augmentation) -> None:
         """Looks at the training images, and at how their views will differ from them, before the first step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what it knows from `start_run`, as tensors: a resumed run goes on with that."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what the extension knew whose `state_dict` this is.
+
+        Raises:
+            ValueError: It does not fit.
+        """
 
     def start_step(self, step: int) -> Iterable[nn.Parameter]:
         """Follows its schedule to a step, counted from 0; returns weights that it set anew, for Adam to start over."""

@@ -3,9 +3,9 @@
     maximise  I(k; k')        where  k ~ Q(k | x),  k' ~ Q(k' | t(x)),  x ~ data
 
 The paper's bound is content with any ten groups of images that Q can tell apart; the transformations t are what an
-image may undergo without becoming another kind of image. Over-clusters learn first, and are merged into the categories
-at `merge_step`: see `schedule` and `overclusters`. Source: IIC, Ji et al. 2019, arXiv 1807.06653, equation 3; the
-running averages of the joint distribution are this package's.
+image may undergo without becoming another kind of image. Over-clusters learn first, then groups of them, and the groups
+of one head become the categories: see `schedule` and `overclusters`. Source: IIC, Ji et al. 2019, arXiv 1807.06653,
+equation 3; the running averages of the joint distribution are this package's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from infogan.losses import Term, Terms
 from infogan.models import Discriminator, MakeHead
 from infogan.system.distributed import mean_over_ranks
 
-OVERCLUSTER_JOINT_UPDATE = 0.02  # of the joint distributions of over-clusters: an average over some 50 steps
+CLUSTER_JOINT_UPDATE = 0.02  # of the joint distributions of over-clusters and groups: an average over some 50 steps
 CATEGORY_JOINT_UPDATE = 0.1  # of those of categories, which are far fewer: over some 10
 
 
@@ -32,14 +32,16 @@ class Consistency(Extension):
     """Maximises the mutual information between the categories of real images and of their augmented views.
 
     Attributes:
-        merged: Whether the term is that of the categories; before, it is that of the over-clusters.
+        merged: Whether the over-clusters are merged into groups, and the term is of these.
+        chosen: Whether the groups of one head are the categories, and the term is of these.
     """
 
     needs_views = True
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
-        self.merged, self.ramp = True, 1.0
+        self.merged = self.chosen = True
+        self.ramp = 1.0
 
     @classmethod
     def applies(cls, config: TrainConfig) -> bool:
@@ -58,53 +60,60 @@ class Consistency(Extension):
         self.q_head = discriminator.q_head
 
     def start_step(self, step: int) -> Iterable[nn.Parameter]:
-        self.merged, self.ramp = step >= self.config.merge_step, mi_ramp(self.config, step)
-        if step != self.config.merge_step:
-            return ()
-        self.q_head.merge()
-        # Adam's averages are of gradients that were 0: its first steps would be several times too long.
-        return self.q_head.categories.parameters()
+        merge_step, (choose_step, _) = self.config.merge_step, mi_ramp_steps(self.config)
+        self.merged, self.chosen, self.ramp = step >= merge_step, step >= choose_step, mi_ramp(self.config, step)
+        # Adam's averages are of other weights' gradients, or of none: its first steps would be too long.
+        if step == merge_step:
+            self.q_head.merge()
+            return self.q_head.overclusters.parameters()
+        if step == choose_step:
+            self.q_head.choose()
+            return self.q_head.categories.parameters()
+        return ()
 
     def phase(self) -> Hashable | None:
-        return self.merged, self.ramp > 0
+        return self.merged, self.chosen
 
     def mi_scale(self, position: int) -> float:
         return self.ramp if position in self.spec.categorical else 1.0
 
     def d_terms(self, batch: UpdateBatch) -> Terms:
-        terms = self._category_terms(batch) if self.merged else self._overcluster_terms(batch)
+        terms = self._category_terms(batch) if self.chosen else self._cluster_terms(batch)
         names = [f"consistency_{self.spec.names[i]}" for i in self.spec.categorical]
         return dict(zip(names, terms, strict=True))
 
-    def _overcluster_terms(self, batch: UpdateBatch) -> list[Term]:
+    def _cluster_terms(self, batch: UpdateBatch) -> list[Term]:
         """Returns a term for each code, the mean over its heads; logged is the most informative head."""
-        q_head = self.q_head
-        logits = [q_head.overcluster_logits(features).flatten(1, 2) for features in batch.real_and_views()]
-        joints = mean_over_ranks(joint_assignments(logits[0], logits[1])).unflatten(0, (-1, q_head.n_heads))
-        q_head.overcluster_joints.lerp_(joints.detach(), OVERCLUSTER_JOINT_UPDATE)
-        # Clusters come into being by the chance of single batches: in the average there is nothing to start from.
-        found, logged = information(joints), information(q_head.overcluster_joints).amax(dim=1)
-        if self.config.overcluster_entropy > 0:
-            found = found + self.config.overcluster_entropy * entropy(joints)
-        found, weight = found.mean(dim=1), -self.config.lambda_consistency
-        return [Term(weight, value, log) for value, log in zip(found, logged, strict=True)]
+        q_head, terms = self.q_head, []
+        of_real, of_views = (q_head.overcluster_logits(features) for features in batch.real_and_views())
+        for i, n_categories in enumerate(q_head.sizes):
+            k = n_categories if self.merged else q_head.n_overclusters
+            joints = mean_over_ranks(joint_assignments(of_real[:, i, :, :k], of_views[:, i, :, :k]))
+            running = q_head.overcluster_joints[i, :, :k, :k]
+            running.lerp_(joints.detach(), CLUSTER_JOINT_UPDATE)
+            # Clusters come into being by the chance of single batches: in the average there is nothing to start from.
+            found = information(joints)
+            if self.config.overcluster_entropy > 0 and not self.merged:
+                found = found + self.config.overcluster_entropy * entropy(joints)
+            terms.append(Term(-self.config.lambda_consistency, found.mean(), information(running).amax()))
+        return terms
 
     def _category_terms(self, batch: UpdateBatch) -> list[Term]:
         """Returns a term for each code; logged is the information of the running average."""
-        terms, weight = [], -self.config.lambda_consistency
+        terms = []
         logits = zip(*(self.q_head.category_logits(features) for features in batch.real_and_views()), strict=True)
         for (of_real, of_views), running in zip(logits, self.q_head.category_joints, strict=True):
             joint = mean_over_ranks(joint_assignments(of_real.unsqueeze(1), of_views.unsqueeze(1))).squeeze(0)
             running.lerp_(joint.detach(), CATEGORY_JOINT_UPDATE)
-            value = smoothed_information(joint, running) if self.ramp > 0 else information(joint)
-            terms.append(Term(weight, value, information(running)))
+            value = smoothed_information(joint, running)
+            terms.append(Term(-self.config.lambda_consistency, value, information(running)))
         return terms
 
     def events(self) -> dict[int, str]:
         start, end = mi_ramp_steps(self.config)
         return {
             self.config.merge_step: "over-clusters are merged",
-            start: "weight of L_I is ramped up",
+            start: "one head's groups are kept, weight of L_I is ramped up",
             end: "L_I at its full weight",
         }
 

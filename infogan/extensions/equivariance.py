@@ -21,6 +21,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -29,16 +30,22 @@ from torch import Tensor, nn
 from infogan.circular import wrapped
 from infogan.config.spec import Categorical, Circular, LatentSpec
 from infogan.config.train_config import TrainConfig
-from infogan.data.augment import Augmentation, Views
-from infogan.data.batches import UpdateBatch, to_unit_range
+from infogan.data.augment import Augmentation
+from infogan.data.batches import UpdateBatch, fair_sample, to_unit_range
 from infogan.data.transformations import TABLE
 from infogan.extensions.base import Extension
 from infogan.latents import posterior_means
 from infogan.losses import Term, Terms
 from infogan.system.errors import UserError
 
-N_IMAGES = 5000  # that slopes are measured on
-PARTS = {"scale": ("width", "height")}  # a scale is no parameter of its own
+N_VIEWS = 5000  # that slopes are measured on
+MOST_VALUES = 2**22  # of images that are transformed at a time
+# The parameters of a view that is transformed in one way alone, where these are more than one.
+ALONE = {
+    "scale": {"width": 1.0, "height": 1.0},
+    "rotation": {"rotation": 1.0, "slant": -1.0},  # an upright line turns with the image
+    "slant": {"slant": 1.0, "rotation": -0.5},  # the rotation that comes closest to a shear
+}
 LEAST_SHOWN = 0.02  # of a code, at the largest parameter of a view
 LEAST_DEVIATION = 1e-4  # of a statistic among images: below it there is nothing for a code to cover
 
@@ -57,7 +64,16 @@ class Equivariance(Extension):
         self.slopes = torch.tensor([told.slopes for told in instructions], device=images.device)
         # Of Q's means, which are those of the continuous codes alone.
         self.columns = [self.spec.continuous.index(told.position) for told in instructions]
-        self.wraps = torch.tensor([told.position in self.spec.circular for told in instructions], device=images.device)
+        self.wraps = torch.tensor([told.wraps for told in instructions], device=images.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"slopes": self.slopes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        slopes = state["slopes"]
+        if slopes.shape != self.slopes.shape or not bool(slopes.isfinite().all()):
+            raise ValueError(f"expected finite slopes of shape {tuple(self.slopes.shape)}, got {tuple(slopes.shape)}")
+        self.slopes.copy_(slopes)
 
     def d_terms(self, batch: UpdateBatch) -> Terms:
         assert batch.views is not None
@@ -92,59 +108,89 @@ class Instruction:
     def __str__(self) -> str:
         if self.wraps:
             return f"c{self.position + 1} (circular:{self.transformation}): grows by the same angle; views have any"
+        alone = _alone(self.transformation)
         told = zip(self.parameters, self.slopes, self.reaches, strict=True)
         parts = [
             f"{slope:.3g} per {TABLE[name].unit}{'' if name == self.transformation else f' of {name}'} "
             f"(views have up to {reach:.2g})"
-            for name, slope, reach in sorted(told, key=lambda part: -abs(part[1] * part[2]))
-            if abs(slope * reach) >= LEAST_SHOWN
+            for name, slope, reach in sorted(told, key=lambda part: (part[0] not in alone, -abs(part[1] * part[2])))
+            if name in alone or abs(slope * reach) >= LEAST_SHOWN
         ]
         return f"c{self.position + 1} ({self.transformation}): grows by {', '.join(parts)}"
+
+
+def _alone(name: str) -> dict[str, float]:
+    """Returns the parameters of a view that is transformed in this way alone, by 1."""
+    return ALONE.get(name, {name: 1.0})
 
 
 def instructions_for(
     spec: LatentSpec, images: UInt8[Tensor, "n ch h w"], augmentation: Augmentation
 ) -> list[Instruction]:
-    """Returns what each named code is told, measured on up to `N_IMAGES` of the images; the same on every call.
+    """Returns what each named code is told, measured on some `N_VIEWS` views of the images; the same on every call.
 
     Args:
         spec: The latents.
-        images: To learn from.
+        images: To learn from; where they are few, each has several views.
         augmentation: How views differ from them; of the same names as the codes, in their order.
 
     Raises:
         UserError: The images do not differ in what a code is named for.
     """
-    images = to_unit_range(images[:: -(-len(images) // N_IMAGES)].cpu())
     augmentation = replace(augmentation, contrast=0.0, thicknesses=None)
-    views = augmentation.views(images, *augmentation.draw(len(images), torch.Generator().manual_seed(0)))
-    names, found = augmentation.parameters, []
-    reaches = tuple(views.parameters.abs().amax(dim=0).tolist())
+    measured = _measure(images, augmentation)
+    parameters, names = measured.parameters, augmentation.parameters
+    reaches = tuple(parameters.abs().amax(dim=0).tolist())
+    found = []
     for position, name in spec.named:
         code = spec.codes[position]
         assert not isinstance(code, Categorical)
         if isinstance(code, Circular):
             slopes = tuple(float(other == name) / math.pi for other in names)
         else:
-            effects = _effects(name, images, views, augmentation)
-            slopes = tuple(code.variance**0.5 * effect for effect in effects)
+            effects, deviation = _effects(measured, name)
+            own = sum(share * effects[names.index(part)] for part, share in _alone(name).items() if part in names)
+            if not own > 0 or not deviation > LEAST_DEVIATION:
+                raise UserError(f"codes: expected images that differ in {name}, got such that do not")
+            slopes = tuple(code.variance**0.5 * effect / deviation for effect in effects)
         found.append(Instruction(position, name, names, slopes, reaches, isinstance(code, Circular)))
     return found
 
 
-def _effects(name: str, images: Float[Tensor, "n ch h w"], views: Views, augmentation: Augmentation) -> list[float]:
-    """Returns by how many of its deviations a statistic grows per unit of each parameter of the views."""
-    about = TABLE[name]
-    of_images, of_views = (about.statistic(x, augmentation.background) for x in (images, views.images))
-    deviation = wrapped(of_images - _mean(of_images, about.period), about.period).std().item()
-    change = wrapped(of_views - of_images, about.period)
+@dataclass(frozen=True)
+class _Measured:
+    """Statistics of images and of a view of each, by the names of transformations, and the views' parameters."""
+
+    of_images: dict[str, Float[Tensor, " v"]]
+    of_views: dict[str, Float[Tensor, " v"]]
+    parameters: Float[Tensor, "v p"]
+
+
+def _measure(images: UInt8[Tensor, "n ch h w"], augmentation: Augmentation) -> _Measured:
+    kept = fair_sample(len(images), N_VIEWS)
+    kept = kept.repeat(N_VIEWS // len(kept)).to(images.device)
+    drawn = augmentation.draw(len(kept), torch.Generator().manual_seed(0))
+    of_images, of_views, parameters = {}, {}, []
+    for rows in torch.arange(len(kept)).split(max(1, MOST_VALUES // images[0].numel())):
+        x = to_unit_range(images[kept[rows]].cpu())
+        views = augmentation.views(x, *(part[rows] for part in drawn))
+        parameters.append(views.parameters)
+        for name in augmentation.named:
+            statistic = TABLE[name].statistic
+            of_images.setdefault(name, []).append(statistic(x, augmentation.background))
+            of_views.setdefault(name, []).append(statistic(views.images, augmentation.background))
+    of_images, of_views = ({name: torch.cat(parts) for name, parts in found.items()} for found in (of_images, of_views))
+    return _Measured(of_images, of_views, torch.cat(parameters))
+
+
+def _effects(measured: _Measured, name: str) -> tuple[list[float], float]:
+    """Returns by how much a statistic grows per unit of each parameter of views, and its deviation among images."""
+    period, of_images = TABLE[name].period, measured.of_images[name]
+    deviation = wrapped(of_images - _mean(of_images, period), period).std().item()
+    change = wrapped(measured.of_views[name] - of_images, period)
     # What the parameters do together is told apart by least squares.
-    parameters, change = (values.double() - values.double().mean(dim=0) for values in (views.parameters, change))
-    effects = torch.linalg.lstsq(parameters, change[:, None]).solution[:, 0]
-    own = sum(effects[augmentation.parameters.index(part)].item() for part in PARTS.get(name, (name,)))
-    if not own > 0 or not deviation > LEAST_DEVIATION:
-        raise UserError(f"codes: expected images that differ in {name}, got such that do not")
-    return (effects / deviation).tolist()
+    parameters, change = (values.double() - values.double().mean(dim=0) for values in (measured.parameters, change))
+    return torch.linalg.lstsq(parameters, change[:, None]).solution[:, 0].tolist(), deviation
 
 
 def _mean(values: Float[Tensor, " n"], period: float) -> Float[Tensor, ""]:

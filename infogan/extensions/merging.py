@@ -15,8 +15,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from infogan.extensions.information import information
-
 LEAST_GAIN_NATS = 1e-6
 
 
@@ -30,19 +28,6 @@ def merge_clusters(joint: Float[Tensor, "k k"], n_groups: int) -> Int[Tensor, " 
     # In float64 and on the CPU, so that ties are broken equally everywhere.
     joint = with_itself(joint.detach().cpu().double())
     return _moved(joint, _merged(joint, n_groups), n_groups)
-
-
-def best_merge(joints: Float[Tensor, "m k k"], n_groups: int) -> tuple[int, Int[Tensor, " k"]]:
-    """Returns which of m sets of clusters is the most informative once merged, and the group of each of its clusters.
-
-    Args:
-        joints: The joint distributions of the clusters of images and views; symmetric.
-        n_groups: At most k.
-    """
-    groups = [merge_clusters(joint, n_groups).to(joints.device) for joint in joints]
-    found = torch.stack([merged_joint(*of_set, n_groups) for of_set in zip(joints, groups, strict=True)])
-    best = int(information(found).argmax())
-    return best, groups[best]
 
 
 def with_itself(joint: Float[Tensor, "*m k k"]) -> Float[Tensor, "*m k k"]:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from infogan.config.spec import LatentSpec
-from infogan.extensions.merging import best_merge
+from infogan.extensions.information import information
+from infogan.extensions.merging import merge_clusters, merged_joint
 from infogan.models import HiddenLayerHead
 
 
@@ -18,8 +19,9 @@ class OverclusteredQ(nn.Module):
     Categories and over-clusters are linear on the trunk's features: where they learn from real images too, that is
     several times faster than through a hidden layer. Ten categories that start at random put two kinds of images into
     one for good more often than not; 50 over-clusters seldom do. So over-clusters learn first, in several heads that
-    differ by their random start, and each category then starts as the mean of the over-clusters that were merged into
-    it. Continuous codes have the paper's hidden layer.
+    differ by their random start. `merge` makes groups of each head's, as many as there are categories, which learn on
+    beside each other, each from the mean of its over-clusters; and `choose` has the categories start as those of one
+    head. Continuous codes have the paper's hidden layer.
 
     Args:
         spec: The latents, a categorical code among them.
@@ -30,8 +32,9 @@ class OverclusteredQ(nn.Module):
 
     Attributes:
         categories: The logits of all codes' categories.
-        overclusters: The logits of all heads' over-clusters; they have no use after `merge`.
-        overcluster_joints: Running averages of the joint distributions of the over-clusters of images and views.
+        overclusters: The logits of all heads' over-clusters, and after `merge` first of all of their groups; they have
+            no use after `choose`.
+        overcluster_joints: Running averages of the joint distributions of these for images and views.
     """
 
     overcluster_joints: Float[Tensor, "categorical heads k k"]
@@ -89,19 +92,30 @@ class OverclusteredQ(nn.Module):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Merges the over-clusters of each head, and starts the categories from the head that is most informative."""
-        parts = zip(
-            self.overcluster_joints,
-            self.overclusters.weight.unflatten(0, (-1, self.n_heads, self.n_overclusters)),
-            self.overclusters.bias.unflatten(0, (-1, self.n_heads, self.n_overclusters)),
-            self.categories.weight.split(self.sizes),
-            self.categories.bias.split(self.sizes),
-            strict=True,
+        """Puts groups of each head's over-clusters in the place of its first ones, each as the mean of its own."""
+        for n_groups, *of_code in zip(self.sizes, self.overcluster_joints, *self._weights_by_head(), strict=True):
+            for joint, weight, bias in zip(*of_code, strict=True):
+                groups = merge_clusters(joint, n_groups).to(joint.device)
+                shares = one_hot(groups, n_groups) * joint.sum(dim=1, keepdim=True)
+                shares = (shares / shares.sum(dim=0)).T
+                weight[:n_groups], bias[:n_groups] = shares @ weight, shares @ bias
+                joint[:n_groups, :n_groups] = merged_joint(joint, groups, n_groups)
+
+    @torch.no_grad()
+    def choose(self) -> None:
+        """Starts the categories of each code as the groups of the head whose groups are most informative."""
+        starts = zip(self.categories.weight.split(self.sizes), self.categories.bias.split(self.sizes), strict=True)
+        parts = zip(self.overcluster_joints, *self._weights_by_head(), starts, self.category_joints, strict=True)
+        for joints, weights, biases, (weight, bias), joint in parts:
+            joints = joints[:, : len(weight), : len(weight)]
+            best = int(information(joints).argmax())
+            weight.copy_(weights[best, : len(weight)])
+            bias.copy_(biases[best, : len(bias)])
+            joint.copy_(joints[best])
+
+    def _weights_by_head(self) -> tuple[Float[Tensor, "codes heads k f"], Float[Tensor, "codes heads k"]]:
+        layer = self.overclusters
+        weight, bias = (
+            part.detach().unflatten(0, (-1, self.n_heads, self.n_overclusters)) for part in (layer.weight, layer.bias)
         )
-        for joints, overcluster_weights, overcluster_biases, weight, bias in parts:
-            n_groups = len(weight)
-            head, groups = best_merge(joints, n_groups)
-            shares = one_hot(groups, n_groups) * joints[head].sum(dim=1, keepdim=True)
-            shares = (shares / shares.sum(dim=0)).T
-            weight.copy_(shares @ overcluster_weights[head])
-            bias.copy_(shares @ overcluster_biases[head])
+        return weight, bias

@@ -1,15 +1,15 @@
-"""When what happens to the categories: over-clusters first, then categories, then L_I, then a class-conditional D.
+"""When what happens to the categories: over-clusters, then groups of them, then L_I, then a class-conditional D.
 
-step  0            merge_step          + 150                      + 650
-      over-clusters | categories, by    | weight of L_I is ramped  | L_I at its full weight;
-      learn         | consistency alone | up linearly              | D is conditioned on the category
+step  0             merge_step           + 150                      + 650
+      over-clusters | groups, ten a head | categories: the weight   | L_I at its full weight;
+      learn         | by consistency     | of L_I is ramped up      | D is conditioned on the category
 """
 
 from __future__ import annotations
 
 from infogan.config.train_config import TrainConfig
 
-MI_DELAY_STEPS = 150  # after the merge: the categories learn from real images alone at first
+MI_DELAY_STEPS = 150  # after the merge: the groups of all heads learn from real images alone, and one head's are kept
 MI_RAMP_STEPS = 500  # little by little, or G loses its way: it has to give its categories another meaning
 
 

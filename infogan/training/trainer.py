@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from infogan.config.spec import OF_COLOURS
 from infogan.config.train_config import HINTS, MAY_CHANGE, TrainConfig, differences
 from infogan.data.augment import AffineRange, Augmentation, Views
-from infogan.data.batches import ShuffledBatches, to_unit_range
+from infogan.data.batches import ShuffledBatches, fair_sample, to_unit_range
 from infogan.data.transformations import background_of, thickness_range
 from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator, ImageShape, build
@@ -222,6 +222,7 @@ class Trainer:
             "infogan": self._infogan.state_dict(),
             "vanilla": None if self._vanilla is None else self._vanilla.state_dict(),
             "generator_ema": None if self.generator_ema is None else self.generator_ema.state_dict(),
+            "extensions": {type(extension).__name__: extension.state_dict() for extension in self.extensions},
             "batches": self.batches.state_dict(),
             "latents_rng": self._latents_rng.get_state(),
             "rng": global_rng,
@@ -244,6 +245,8 @@ class Trainer:
             self._vanilla.load_state_dict(state["vanilla"])
         if self.generator_ema is not None:
             self.generator_ema.load_state_dict(state["generator_ema"])
+        for extension in self.extensions:
+            extension.load_state_dict(state.get("extensions", {}).get(type(extension).__name__, {}))
         self.batches.load_state_dict(state["batches"])
         self._check_loaded(state["batches"]["position"])
         set_generator_state(self._latents_rng, state["latents_rng"], self.config.seed + state["step"])
@@ -343,7 +346,7 @@ def augmentation_of(config: TrainConfig, images: UInt8[Tensor, "n ch h w"]) -> A
     named = tuple(name for _, name in spec.named)
     if images.shape[1] == 1 and (of_colours := OF_COLOURS & {*named}):
         raise UserError(f"codes: expected images in colour for {', '.join(sorted(of_colours))}, got grey ones")
-    some = to_unit_range(images[:: -(-len(images) // N_FOR_BACKGROUND)].cpu())
+    some = to_unit_range(images[fair_sample(len(images), N_FOR_BACKGROUND).to(images.device)].cpu())
     by_any_angle = frozenset(name for position, name in spec.named if position in spec.circular)
     background = background_of(some)
     thicknesses = thickness_range(some, background) if config.augment_thickness else None
