@@ -1,4 +1,4 @@
-"""Measures how fast training is, beside InfoGAN as it is usually written: python scripts/benchmark.py --help
+"""Measures how fast training is, beside InfoGAN as the most used public code has it: python scripts/benchmark.py --help
 
 Each loop trains in a process of its own, and they take turns, a few steps each, so that a busy machine slows them
 equally; what is compared is the ratio within a turn.

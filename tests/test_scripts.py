@@ -69,6 +69,11 @@ def refusal(script_here):
             ["runs/a", "--report", "runs/b"],
             "error: --report: expected evaluated runs alone, got a run as well",
         ),
+        (
+            "evaluate.py",
+            ["--random-features", "--report", "runs/b"],
+            "error: --report: expected evaluated runs alone, got --random-features as well",
+        ),
         ("evaluate.py", ["--json", "nowhere/x.json"], "error: --json: expected a file in a folder that can be written"),
         ("evaluate.py", ["--seed", str(10**20)], "error: --seed: expected 0 to 4,294,967,295, got 1000"),
         ("train_classifier.py", ["--seed", str(2**32)], "error: --seed: expected 0 to 4,294,967,295, got 4294967296"),
@@ -262,7 +267,7 @@ def test_the_benchmark_counts_the_flop_of_an_update_as_one_does_by_hand(benchmar
     through_d = 2 * (trunk + heads["d"] + heads["q"])  # forward, and the gradients of inputs alone
     update = 3 * generator - first_layer + real + fake + through_d
     assert benchmark._flop_per_image("ours", config, digits.images) == pytest.approx(update)
-    # The usual loop: D's own update, then a pass through it that computes the gradients of its weights in vain.
+    # The public loop: D's own update, then a pass through it that computes the gradients of its weights in vain.
     d_update = 2 * (3 * (trunk + heads["d"]) - first_conv)
     usual = d_update + 3 * generator - first_layer + 3 * (trunk + heads["d"] + heads["q"])
     assert benchmark._flop_per_image(benchmark.REFERENCE, config, digits.images) == pytest.approx(usual)

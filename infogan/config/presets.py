@@ -34,9 +34,9 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
     },
     "fashion": {
         "dataset": ("fashion", "what the preset is for"),
+        "augment_contrast": (0.4, "measured on over-clusters before they are merged: docs/tried.md"),
         "augment_rotation": (20.0, "as in those measurements"),
         "augment_scale": (0.1, "as in those measurements"),
-        "augment_contrast": (0.4, "measured on over-clusters before they are merged: docs/tried.md"),
         "overcluster_entropy": (1.0, "measured: without it some over-clusters are empty"),
         "merge_step": (450, "as in those measurements"),
         "precision": ("float32", "as in the five runs of docs/results.md"),

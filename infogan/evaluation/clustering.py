@@ -124,7 +124,7 @@ def _categories_by_code(
 
 @once
 def clusterings(subject: Subject) -> dict[str, Clustering]:
-    """Returns the clustering of the test images by each categorical code."""
+    """Returns the clustering of the real images that are scored by each categorical code."""
     return cluster_by_codes(subject.spec, subject.q_on_test, subject.labels, subject.n_classes)
 
 
