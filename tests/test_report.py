@@ -470,10 +470,15 @@ class TestScript:
 
         # A run by name, another file, and neither the one nor the other is lost.
         before = (trained.folder / "evaluation.json").read_bytes()
-        code, _, _ = script_here("evaluate.py", trained.folder, *flags, "--seed", 1, "--json", tmp_path / "other.json")
+        flags = (trained.folder, *flags, "--seed", 1, "--json", tmp_path / "other.json", "--random-features")
+        code, _, _ = script_here("evaluate.py", *flags)
         assert code == 0
         other = read_evaluation(tmp_path / "other.json", "--report")
         assert other["infogan"]["mutual_information"] != evaluation["infogan"]["mutual_information"]
+        # Digits are measured by random features where that is asked, beside the classifier.
+        assert "random_features" not in evaluation["infogan"] and "quality" in other["infogan"]
+        measured = other["infogan"]["random_features"]
+        assert measured["frechet_distance"] > 2 * measured["floor"]["frechet_distance"] > 0
         assert (trained.folder / "evaluation.json").read_bytes() == before
 
     def test_bad_input_is_one_line_and_code_2(self, script_here, trained, tmp_path):

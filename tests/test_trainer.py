@@ -174,3 +174,15 @@ def test_a_checkpoint_of_another_spec_is_refused_with_every_difference(small, di
     other = Trainer(small(codes="cat3", noise_dim=6), digits.images)
     with pytest.raises(UserError, match=r"--codes cat3 \(the run has cat10\); --noise-dim 6 \(the run has 5\)"):
         other.load_state_dict(state)
+
+
+def test_a_resumed_run_goes_on_with_the_slopes_that_it_had(small, digits):
+    before, after = (Trainer(small(codes="cat10,slant,thickness"), digits.images) for _ in range(2))
+    before.extensions[-1].slopes.mul_(2)
+    state = before.state_dict()
+    after.load_state_dict(state)
+    assert torch.equal(after.extensions[-1].slopes, before.extensions[-1].slopes)
+    for slopes in (torch.ones(1, 5), torch.full((2, 5), torch.nan)):
+        state["extensions"]["Equivariance"]["slopes"] = slopes
+        with pytest.raises(ValueError, match=r"expected finite slopes of shape \(2, 5\), got"):
+            after.load_state_dict(state)
