@@ -113,7 +113,7 @@ class Consistency(Extension):
         start, end = mi_ramp_steps(self.config)
         return {
             self.config.merge_step: "over-clusters are merged",
-            start: "one head's groups are kept, weight of L_I is ramped up",
+            start: "categories start, L_I is ramped up",
             end: "L_I at its full weight",
         }
 
