@@ -55,10 +55,10 @@ def parse_flags() -> argparse.Namespace:
     if flags.report is None and flags.markdown is not None:
         raise UserError(f"--markdown: expected with --report, got {str(flags.markdown)!r} alone")
     to_evaluate = {"a run": flags.run, "--json": flags.json, "--inception": flags.inception}
-    to_evaluate["--random-features"] = True if flags.random_features else None
-    for name, value in to_evaluate.items():
-        if flags.report is not None and value is not None:
-            raise UserError(f"--report: expected evaluated runs alone, got {name} as well: {str(value)!r}")
+    given = [f"{name} as well: {str(value)!r}" for name, value in to_evaluate.items() if value is not None]
+    given += ["--random-features as well"] if flags.random_features else []
+    if flags.report is not None and given:
+        raise UserError(f"--report: expected evaluated runs alone, got {given[0]}")
     check_new_file(flags.json, "--json")
     check_new_file(flags.markdown, "--markdown")
     return flags

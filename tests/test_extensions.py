@@ -201,14 +201,15 @@ class TestConsistency:
         logged = [term.logged.item() for term in terms.values()]
         assert logged == pytest.approx([information(average).max().item() for average in averages])
 
-    def test_the_entropy_of_the_overclusters_is_added_with_its_weight(self, step, config, with_views):
-        go_to(step, OVERCLUSTERING, config)
+    @pytest.mark.parametrize(("at", "weight"), [(OVERCLUSTERING, 0.5), (GROUPING, 0.0)])
+    def test_the_entropy_of_the_overclusters_is_added_with_its_weight(self, step, config, with_views, at, weight):
+        go_to(step, at, config)
         batch, (consistency, *_) = batch_of_features(step, *with_views()), step.extensions
         logits = [step.discriminator.q_head.overcluster_logits(features) for features in batch.real_and_views()]
         without = consistency.d_terms(batch)
         consistency.config = dataclasses.replace(config, overcluster_entropy=0.5)
         for code, (name, term) in enumerate(consistency.d_terms(batch).items()):
-            added = 0.5 * entropy(joint_assignments(*(of_codes[:, code] for of_codes in logits))).mean()
+            added = weight * entropy(joint_assignments(*(of_codes[:, code] for of_codes in logits))).mean()
             torch.testing.assert_close(term.value, without[name].value + added)
 
     @pytest.mark.parametrize("at", [RAMP_UP, FULL_WEIGHT])
@@ -284,6 +285,12 @@ class TestOverclusteredQ:
         found = q_head.overcluster_logits(features)[:, 0, 2, :2]
         wanted = torch.stack([logits[:, :2] @ shares[:2] / 0.5, logits[:, 2:] @ shares[2:] / 0.5], dim=1)
         assert torch.allclose(found, wanted, atol=1e-5) or torch.allclose(found.flip(1), wanted, atol=1e-5)
+
+    def test_groups_of_overclusters_that_no_image_is_in_have_weights_too(self):
+        _, q_head, features = self.head("cat4")
+        q_head.overcluster_joints[:] = torch.block_diag(torch.eye(2) / 2, torch.zeros(4, 4))
+        q_head.merge()
+        assert q_head.overcluster_logits(features).isfinite().all()
 
     def test_categories_start_as_the_groups_of_the_head_that_tells_most(self):
         _, q_head, features = self.head("cat3,uniform,cat2")

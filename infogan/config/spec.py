@@ -170,8 +170,6 @@ class LatentSpec:
             raise UserError(f"codes: expected one code for each transformation, got {twice} twice")
         if {"width", "height", "scale"} <= {*names}:
             raise UserError("codes: expected two of width, height and scale, which make the third, got all three")
-        if "slant" in names and any(self.codes[i].transformation == "rotation" for i in self.circular):
-            raise UserError("codes: expected no slant beside circular:rotation, as a view turned by any angle has none")
 
     @classmethod
     def parse(

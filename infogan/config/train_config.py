@@ -196,8 +196,8 @@ class TrainConfig:
     )
     merge_step: int = option(
         350,
-        "with --lambda-consistency: the step after which the over-clusters are merged into the categories; the weight "
-        "of the category's L_I is ramped up from 150 steps later, over 500 steps",
+        "with --lambda-consistency: the step after which the over-clusters are merged into groups; 150 steps later "
+        "those of one head become the categories, and the weight of their L_I is ramped up, over 500 steps",
         "extensions",
         **STEPS_OR_NONE,
     )

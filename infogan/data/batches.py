@@ -52,7 +52,7 @@ def to_unit_range(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def fair_sample(n: int, most: int) -> Int[Tensor, " k"]:
-    """Returns which of n images to look at, if at so many at most: drawn with a fixed seed, the same on every call.
+    """Returns the indices of up to `most` of n images, drawn with a fixed seed: the same on every call.
 
     Every tenth would be no fair sample: MNIST's training images are of two kinds of writers by turns.
     """

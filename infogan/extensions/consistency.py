@@ -123,5 +123,6 @@ class Consistency(Extension):
             return None
         return (
             f"{self.config.steps} steps are too few for the categories: the weight of their L_I is ramped up from step "
-            f"{start} on ({start - self.config.merge_step} after --merge-step); G learns nothing of them before"
+            f"{start} on ({start - self.config.merge_step} after --merge-step); before, G learns nothing of them, "
+            "and Q has none"
         )

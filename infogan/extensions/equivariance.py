@@ -149,7 +149,7 @@ def instructions_for(
             slopes = tuple(float(other == name) / math.pi for other in names)
         else:
             effects, deviation = _effects(measured, name)
-            own = sum(share * effects[names.index(part)] for part, share in _alone(name).items() if part in names)
+            own = sum(share * effects[names.index(part)] for part, share in _alone(name).items())
             if not own > 0 or not deviation > LEAST_DEVIATION:
                 raise UserError(f"codes: expected images that differ in {name}, got such that do not")
             slopes = tuple(code.variance**0.5 * effect / deviation for effect in effects)

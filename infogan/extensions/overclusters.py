@@ -1,4 +1,4 @@
-"""Over-clusters: a q_head that finds more clusters than a code has categories, and merges them into these."""
+"""Over-clusters: a q_head that finds more clusters than a code has categories, and makes these of groups of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infogan.models import HiddenLayerHead
 
 
 class OverclusteredQ(nn.Module):
-    """A q_head whose categories start as merged over-clusters.
+    """A q_head whose categories start as groups of over-clusters.
 
     Categories and over-clusters are linear on the trunk's features: where they learn from real images too, that is
     several times faster than through a hidden layer. Ten categories that start at random put two kinds of images into
@@ -96,7 +96,9 @@ class OverclusteredQ(nn.Module):
         for n_groups, *of_code in zip(self.sizes, self.overcluster_joints, *self._weights_by_head(), strict=True):
             for joint, weight, bias in zip(*of_code, strict=True):
                 groups = merge_clusters(joint, n_groups).to(joint.device)
-                shares = one_hot(groups, n_groups) * joint.sum(dim=1, keepdim=True)
+                # One that has no image counts too, or a group of such would have no mean.
+                sizes = joint.sum(dim=1, keepdim=True).clamp_min(torch.finfo(joint.dtype).tiny)
+                shares = one_hot(groups, n_groups) * sizes
                 shares = (shares / shares.sum(dim=0)).T
                 weight[:n_groups], bias[:n_groups] = shares @ weight, shares @ bias
                 joint[:n_groups, :n_groups] = merged_joint(joint, groups, n_groups)

@@ -275,7 +275,7 @@ def load_resumable(path: Path, config: TrainConfig) -> dict[str, Any]:
                 "its codes follow slant and width by fixed slopes, as an earlier version had them: it can be used, "
                 "but not trained further"
             )
-        if "extensions" not in state and (saved.lambda_consistency or saved.spec.named):
+        if "extensions" not in state and make_extensions(dataclasses.replace(saved, terms="")):
             raise UserError("an earlier version trained it, with other terms: it can be used, but not trained further")
         if different := differences_between(saved, config):
             raise UserError(f"the checkpoint is of another run, got {'; '.join(different)}")

@@ -346,8 +346,10 @@ def augmentation_of(config: TrainConfig, images: UInt8[Tensor, "n ch h w"]) -> A
     named = tuple(name for _, name in spec.named)
     if images.shape[1] == 1 and (of_colours := OF_COLOURS & {*named}):
         raise UserError(f"codes: expected images in colour for {', '.join(sorted(of_colours))}, got grey ones")
-    some = to_unit_range(images[fair_sample(len(images), N_FOR_BACKGROUND).to(images.device)].cpu())
     by_any_angle = frozenset(name for position, name in spec.named if position in spec.circular)
+    if "slant" in named and "rotation" in by_any_angle:
+        raise UserError("codes: expected no slant beside circular:rotation, as a view turned by any angle has none")
+    some = to_unit_range(images[fair_sample(len(images), N_FOR_BACKGROUND).to(images.device)].cpu())
     background = background_of(some)
     thicknesses = thickness_range(some, background) if config.augment_thickness else None
     return Augmentation(affine, config.augment_contrast, named, background, by_any_angle, thicknesses).reaching()
