@@ -81,7 +81,7 @@ _MD5_OF_GZ = {
     "5c965bf0a639b31b8f53240b1b52f4d7": ("kmnist", "t10k-images-idx3-ubyte"),
     "7320c461ea6c1c855c0b718fb2a4b134": ("kmnist", "t10k-labels-idx1-ubyte"),
 }
-# No digest of EMNIST's files is published, but no other set has as many images (as they are in its files).
+# No digest of EMNIST's files is published, but no other set has as many images.
 _COUNTS = {
     124_800: ("emnist-letters", "train"),
     20_800: ("emnist-letters", "test"),

@@ -200,8 +200,9 @@ def _notes_on_scores(model: Model) -> Iterator[str]:
         seeds = sorted({evaluation["config"]["seed"] for evaluation in model.seeds})
         precisions = {TrainConfig.from_dict(evaluation["config"]).precision for evaluation in model.seeds}
         yield f"The seeds are {_listed([*map(str, seeds)])}, trained in {_listed(sorted(precisions))};"
-        is_another = all(evaluation["infogan"] != (model.evaluation or {}).get("infogan") for evaluation in model.seeds)
-        another = ", another run than those" if is_another else ""
+        assert model.evaluation is not None
+        own, of_seeds = model.evaluation["infogan"], [evaluation["infogan"] for evaluation in model.seeds]
+        another = "" if own in of_seeds else ", another run than those"
         yield f"this model is of seed {config.seed}, trained in {config.precision}{another}."
     if model.dtype != "float32":
         yield f"It was measured before its weights were rounded to {model.dtype}."

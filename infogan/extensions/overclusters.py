@@ -97,8 +97,8 @@ class OverclusteredQ(nn.Module):
             for joint, weight, bias in zip(*of_code, strict=True):
                 groups = merge_clusters(joint, n_groups).to(joint.device)
                 # One that has no image counts too, or a group of such would have no mean.
-                sizes = joint.sum(dim=1, keepdim=True).clamp_min(torch.finfo(joint.dtype).tiny)
-                shares = one_hot(groups, n_groups) * sizes
+                frequencies = joint.sum(dim=1, keepdim=True).clamp_min(torch.finfo(joint.dtype).tiny)
+                shares = one_hot(groups, n_groups) * frequencies
                 shares = (shares / shares.sum(dim=0)).T
                 weight[:n_groups], bias[:n_groups] = shares @ weight, shares @ bias
                 joint[:n_groups, :n_groups] = merged_joint(joint, groups, n_groups)
