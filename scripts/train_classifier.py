@@ -44,9 +44,9 @@ def main() -> None:
         DigitClassifier,
         EpochReport,
         classifier_accuracy,
-        save_digit_classifier,
         train_digit_classifier,
     )
+    from infogan.evaluation.shipped_nets import save_shipped
     from infogan.system.runtime import resolve_device
 
     device = resolve_device(flags.device)
@@ -66,7 +66,7 @@ def main() -> None:
         classifier, digits.images, digits.labels, epochs=flags.epochs, seed=flags.seed, on_epoch=show
     )
     accuracy = classifier_accuracy(classifier, digits.test_images, digits.test_labels)
-    digest = save_digit_classifier(classifier, flags.out)
+    digest = save_shipped(classifier, flags.out)
     print(f"test accuracy {accuracy:.4f} ({len(digits.test_images):,} digits)  {flags.out}  sha256 {digest}")
 
 

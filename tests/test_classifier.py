@@ -19,9 +19,9 @@ from infogan.evaluation.classifier import (
     DigitClassifier,
     classifier_accuracy,
     load_digit_classifier,
-    save_digit_classifier,
     train_digit_classifier,
 )
+from infogan.evaluation.shipped_nets import save_shipped
 from infogan.system.errors import NonFiniteLossError, UserError
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "train_classifier.py"
@@ -108,26 +108,26 @@ def test_accuracy_of_nothing_is_refused(shipped):
 class TestFile:
     def test_what_is_saved_is_what_is_loaded(self, tmp_path):
         classifier = fresh(3)
-        digest = save_digit_classifier(classifier, tmp_path / "a.pt")
+        digest = save_shipped(classifier, tmp_path / "a.pt")
         loaded = load_digit_classifier(tmp_path / "a.pt")
         assert torch.equal(weights(loaded), weights(classifier))
         assert loaded.sha256 == digest
         assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
     def test_the_hash_is_of_the_weights_and_not_of_the_name(self, tmp_path):
-        digest = save_digit_classifier(fresh(3), tmp_path / "a.pt")
-        assert save_digit_classifier(fresh(3), tmp_path / "b.pt") == digest
-        assert save_digit_classifier(fresh(4), tmp_path / "a.pt") != digest
+        digest = save_shipped(fresh(3), tmp_path / "a.pt")
+        assert save_shipped(fresh(3), tmp_path / "b.pt") == digest
+        assert save_shipped(fresh(4), tmp_path / "a.pt") != digest
 
     def test_a_failed_write_leaves_the_old_file(self, tmp_path, monkeypatch):
-        digest = save_digit_classifier(fresh(3), tmp_path / "a.pt")
+        digest = save_shipped(fresh(3), tmp_path / "a.pt")
 
         def full_disk(handle: int) -> None:
             raise OSError("No space left on device")
 
         monkeypatch.setattr(os, "fsync", full_disk)
         with pytest.raises(UserError, match=r"--out: cannot write .*a\.pt: No space left"):
-            save_digit_classifier(fresh(4), tmp_path / "a.pt")
+            save_shipped(fresh(4), tmp_path / "a.pt")
         assert load_digit_classifier(tmp_path / "a.pt").sha256 == digest
         assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
@@ -137,7 +137,7 @@ class TestFile:
 
     def test_a_damaged_file_is_refused(self, tmp_path):
         path = tmp_path / "a.pt"
-        save_digit_classifier(fresh(3), path)
+        save_shipped(fresh(3), path)
         whole = path.read_bytes()
         shipped = (Path(infogan.__file__).parent / "assets" / "digit_classifier.pt").read_bytes()  # it has no digest
         damaged = [content[:n] for content in (whole, shipped) for n in (0, 100, len(content) - 1)]

@@ -28,9 +28,10 @@ from hypothesis import strategies as st
 from states import leaves
 
 from infogan import Trainer, UserError, load_nets
-from infogan.evaluation.classifier import load_digit_classifier, save_digit_classifier
+from infogan.evaluation.classifier import load_digit_classifier
 from infogan.evaluation.files import read_evaluation
 from infogan.evaluation.report import report_notes, report_tables
+from infogan.evaluation.shipped_nets import save_shipped
 from infogan.system import tensor_files
 from infogan.system.errors import MALFORMED
 from infogan.system.readers import is_number, read_array, read_bytes, unpack_gzip
@@ -89,7 +90,7 @@ def readers(run, folder, digits_5k):
     saved = load_checkpoint(run.latest_checkpoint())
     shipped = (ROOT / "infogan" / "assets" / "digit_classifier.pt").read_bytes()
     classifier = load_digit_classifier()
-    save_digit_classifier(classifier, folder / "classifier.pt")
+    save_shipped(classifier, folder / "classifier.pt")
     images = digits_5k[0][:40]
     np.save(folder / "digits.npy", images)
 

@@ -25,7 +25,7 @@ def measure_as(monkeypatch, **seconds):
     monkeypatch.setattr(
         tuning,
         "_step_seconds",
-        lambda config, images: seconds["bfloat16" if config.precision == "bfloat16" else config.matmul],
+        lambda trainer, config: seconds["bfloat16" if config.precision == "bfloat16" else config.matmul],
     )
 
 

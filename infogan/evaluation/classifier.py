@@ -6,12 +6,9 @@ shipped as package data. Its labels are used to score samples, never to train an
 
 from __future__ import annotations
 
-import hashlib
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -21,16 +18,13 @@ from torch import Tensor, nn
 
 from infogan.data.augment import AffineRange, random_affines, warp
 from infogan.data.batches import to_unit_range
-from infogan.system.errors import NonFiniteLossError, UserError, one_line
-from infogan.system.files import write_atomically
-from infogan.system.readers import read_bytes
-from infogan.system.tensor_files import read_tensors, write_tensors
+from infogan.evaluation.shipped_nets import load_shipped
+from infogan.system.errors import NonFiniteLossError
 
 N_DIGITS = 10
 AUGMENTATION = AffineRange(rotation_degrees=10, scale=0.1, shear=0.15, translation=2 / 28)
 FEATURE_DIM = 64
 IMAGE_SIZE_PX = 28
-MAX_FILE_BYTES = 2**24  # the file has 0.3 million
 
 
 class DigitClassifier(nn.Module):
@@ -93,41 +87,15 @@ def load_digit_classifier(path: Path | None = None, device: torch.device | str =
     """Returns the frozen digit classifier: evaluation mode, no gradients to its weights, `sha256` set.
 
     Args:
-        path: Weight file written by `save_digit_classifier`; None reads the one shipped with the package.
+        path: Weight file written by `save_shipped`; None reads the one shipped with the package.
         device: Where to put the weights.
 
     Raises:
         UserError: If the weight file cannot be read, or was altered; the message names the command that writes it.
     """
-    source = Path(str(resources.files("infogan") / "assets" / "digit_classifier.pt")) if path is None else path
     classifier = DigitClassifier()
-    try:
-        content = read_bytes(source, "digit classifier", MAX_FILE_BYTES)
-        classifier.load_state_dict(read_tensors(source, "digit classifier"))
-    except UserError as error:
-        raise UserError(f"{error}; python scripts/train_classifier.py writes the weights") from None
-    except (ValueError, RuntimeError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"digit classifier: {source} is truncated, altered or of another net: {one_line(error)}; "
-            "python scripts/train_classifier.py writes the weights"
-        ) from error
-    classifier.sha256 = hashlib.sha256(content).hexdigest()
-    return classifier.requires_grad_(False).eval().to(memory_format=torch.channels_last).to(device)
-
-
-def save_digit_classifier(classifier: DigitClassifier, path: Path) -> str:
-    """Writes the weights whole or not at all, and returns the SHA-256 of the file.
-
-    The same weights written by the same PyTorch give the same bytes, whatever the file is called.
-
-    Raises:
-        UserError: If it cannot be written.
-    """
-    buffer = io.BytesIO()
-    write_tensors({name: value.cpu().contiguous() for name, value in classifier.state_dict().items()}, buffer)
-    content = buffer.getvalue()
-    write_atomically(path, lambda file: file.write(content), "--out")
-    return hashlib.sha256(content).hexdigest()
+    classifier.sha256 = load_shipped(classifier, "digit classifier", "train_classifier.py", path)
+    return classifier.to(memory_format=torch.channels_last).to(device)
 
 
 @torch.no_grad()

@@ -70,12 +70,10 @@ class InfoGANStep:
         self.extensions, self.transform = extensions, transform
         self.spec = config.spec
         self.gan_loss: GanLoss = config.gan_loss
-        device = next(generator.parameters()).device
-        self.lambdas = torch.tensor(code_weights(config), device=device)
+        self._device = next(generator.parameters()).device
+        self.lambdas = torch.tensor(code_weights(config), device=self._device)
         self.totals: dict[str, Float[Tensor, ""]] = {}
-        self._autocast = functools.partial(
-            torch.autocast, device.type, torch.bfloat16, resolve_precision(config.precision, device) == "bfloat16"
-        )
+        self.calculate_as(config)
         # Each parameter has one owner; the heads that are linear on the trunk may have a rate of their own.
         linear = [parameter for head in discriminator.linear_heads() for parameter in head.parameters()]
         known = {id(parameter) for parameter in linear}
@@ -86,6 +84,11 @@ class InfoGANStep:
         ]
         betas = (config.beta1, config.beta2)
         self.opt_d, self.opt_g = Adam(groups, config.lr_d, betas), Adam(generator.parameters(), config.lr_g, betas)
+
+    def calculate_as(self, config: TrainConfig) -> None:
+        """Has the nets calculate in the precision of a configuration; losses are float32 in any."""
+        in_bfloat16 = resolve_precision(config.precision, self._device) == "bfloat16"
+        self._autocast = functools.partial(torch.autocast, self._device.type, torch.bfloat16, in_bfloat16)
 
     def scale_rates(self, share: float) -> None:
         """Sets all learning rates to a share of what the configuration says."""

@@ -110,6 +110,13 @@ class Trainer:
                 extension.start_run(self.batches.images, self._augmentation)
         self.step, self.is_stepping = 0, False
 
+    def calculate_as(self, config: TrainConfig) -> None:
+        """Has later steps calculate in the precision and by the library of another configuration."""
+        with self._process.entered():
+            tune_for(self.device, config.matmul)
+        for step in self._steps():
+            step.calculate_as(config)
+
     @property
     def picture_generator(self) -> Generator:
         """G for pictures: its EMA where there is one."""

@@ -32,7 +32,7 @@ def tuned(config: TrainConfig, images: Tensor, device: torch.device) -> tuple[di
     """Returns what `precision`, `matmul` and `threads` of a run are to be, by name, and a line on what was measured.
 
     What is given stays, and with a given precision nothing is measured: who gives it wants a run repeated. Otherwise
-    the fastest is taken, measured on up to six steps each of trainers that are thrown away. A
+    the fastest is taken, measured on up to six steps each of a trainer that is thrown away. A
     run of fewer steps than `MIN_STEPS`, or of several ranks, is not worth it and takes what `resolve_precision` and
     `resolve_matmul` say. The line is empty where nothing was measured.
 
@@ -48,7 +48,8 @@ def tuned(config: TrainConfig, images: Tensor, device: torch.device) -> tuple[di
         precision, matmul = resolve_precision(config.precision, device), resolve_matmul(config.matmul, device)
         return {"precision": precision, "matmul": matmul, "threads": config.threads}, ""
     started = time.perf_counter()
-    seconds = [_step_seconds(candidate, images) for candidate in candidates]
+    trainer = Trainer(candidates[0], images)
+    seconds = [_step_seconds(trainer, candidate) for candidate in candidates]
     fastest = min(range(len(candidates)), key=seconds.__getitem__)
     if seconds[fastest] > MARGIN * seconds[0]:
         fastest = 0
@@ -75,9 +76,9 @@ def _candidates(config: TrainConfig, device: torch.device) -> list[TrainConfig]:
     return [dataclasses.replace(config, precision=precision, matmul=matmul) for precision, matmul in pairs]
 
 
-def _step_seconds(config: TrainConfig, images: Tensor) -> float:
+def _step_seconds(trainer: Trainer, config: TrainConfig) -> float:
     """Returns the seconds of a step, the fastest of a few; infinity where training falls apart at once."""
-    trainer = Trainer(config, images)
+    trainer.calculate_as(config)
     steps: list[float] = []
     try:
         trainer.train_step()
