@@ -39,9 +39,9 @@ def parse_flags() -> argparse.Namespace:
         help="TorchScript file of the Inception network: also measure Inception FID and KID (minutes on a CPU)",
     )
     parser.add_argument(
-        "--random-features",
+        "--features",
         action="store_true",
-        help="also measure the image quality of digits as that of other images, by random features",
+        help="also measure the image quality of digits as that of other images, by features",
     )
     parser.add_argument("--report", type=Path, nargs="+", metavar="RUN", help="evaluated runs to put into one table")
     parser.add_argument("--bar", type=float, default=0.95, help="accuracy that a run should reach (default: 0.95)")
@@ -56,7 +56,7 @@ def parse_flags() -> argparse.Namespace:
         raise UserError(f"--markdown: expected with --report, got {str(flags.markdown)!r} alone")
     to_evaluate = {"a run": flags.run, "--json": flags.json, "--inception": flags.inception}
     given = [f"{name} as well: {str(value)!r}" for name, value in to_evaluate.items() if value is not None]
-    given += ["--random-features as well"] if flags.random_features else []
+    given += ["--features as well"] if flags.features else []
     if flags.report is not None and given:
         raise UserError(f"--report: expected evaluated runs alone, got {given[0]}")
     check_new_file(flags.json, "--json")
@@ -87,7 +87,7 @@ def evaluate(flags: argparse.Namespace) -> None:
         flags.seed,
         flags.n_samples,
         inception=flags.inception,
-        random_features=flags.random_features,
+        features=flags.features,
         dataset=flags.dataset,
     )
     save_evaluation(evaluation, path)  # first: nothing that follows can lose it

@@ -84,7 +84,7 @@ def test_what_is_not_at_hand_is_not_measured(digits):
 
     assert "metrics" not in scores_of(digits, seed=0)
     all_others = {"labels", "categorical", "continuous", "digits", "images other than digits", "inception"}
-    all_others |= {"known factors", "random features", "stacked digits"}
+    all_others |= {"known factors", "features", "stacked digits"}
     assert registry.unmet_needs(all_others) == {"faces": ["other metrics"]}
 
 

@@ -326,7 +326,7 @@ class TestEvaluation:
         found = evaluate(path, "unused", "cpu", n_samples=100, fresh_q=TINY_Q)
         for model in ("infogan", "vanilla"):
             shown = {"averaged_generator", "mutual_information", "clustering", "categories", "noise", "image_factors"}
-            assert found[model].keys() == shown | {"random_features"}
+            assert found[model].keys() == shown | {"features", "random_features"}
         assert found["classifier_sha256"] is None
         assert "image quality by the digit classifier: need digits, not fashion" in describe_evaluation(found)
 
@@ -470,15 +470,16 @@ class TestScript:
 
         # A run by name, another file, and neither the one nor the other is lost.
         before = (trained.folder / "evaluation.json").read_bytes()
-        flags = (trained.folder, *flags, "--seed", 1, "--json", tmp_path / "other.json", "--random-features")
+        flags = (trained.folder, *flags, "--seed", 1, "--json", tmp_path / "other.json", "--features")
         code, _, _ = script_here("evaluate.py", *flags)
         assert code == 0
         other = read_evaluation(tmp_path / "other.json", "--report")
         assert other["infogan"]["mutual_information"] != evaluation["infogan"]["mutual_information"]
-        # Digits are measured by random features where that is asked, beside the classifier.
-        assert "random_features" not in evaluation["infogan"] and "quality" in other["infogan"]
-        measured = other["infogan"]["random_features"]
-        assert measured["frechet_distance"] > 2 * measured["floor"]["frechet_distance"] > 0
+        # Digits are measured by features where that is asked, beside the classifier.
+        for name in ("features", "random_features"):
+            assert name not in evaluation["infogan"] and "quality" in other["infogan"]
+            measured = other["infogan"][name]
+            assert measured["frechet_distance"] > 2 * measured["floor"]["frechet_distance"] > 0
         assert (trained.folder / "evaluation.json").read_bytes() == before
 
     def test_bad_input_is_one_line_and_code_2(self, script_here, trained, tmp_path):

@@ -71,8 +71,8 @@ def refusal(script_here):
         ),
         (
             "evaluate.py",
-            ["--random-features", "--report", "runs/b"],
-            "error: --report: expected evaluated runs alone, got --random-features as well",
+            ["--features", "--report", "runs/b"],
+            "error: --report: expected evaluated runs alone, got --features as well",
         ),
         ("evaluate.py", ["--json", "nowhere/x.json"], "error: --json: expected a file in a folder that can be written"),
         ("evaluate.py", ["--seed", str(10**20)], "error: --seed: expected 0 to 4,294,967,295, got 1000"),

@@ -24,7 +24,7 @@ from infogan.evaluation import (  # isort: skip
     sweeps,  # noqa: F401
     image_factors,  # noqa: F401
     quality,  # noqa: F401
-    random_features,  # noqa: F401
+    image_features,  # noqa: F401
     mode_coverage,  # noqa: F401
     known_factors,  # noqa: F401
     inception,  # noqa: F401

@@ -215,7 +215,7 @@ def register_metric(
         name: What it is registered by; by default the function's name.
         needs: What must be at hand, else it is left out: `"categorical"` or `"continuous"` codes, `"labels"` of
             the test images, what the data set says can be measured on it (`"digits"`, `"stacked digits"`),
-            `"known factors"` of the test images, `"inception"`, `"random features"`.
+            `"known factors"` of the test images, `"inception"`, `"features"`.
         table: Name of the table it is in.
         place: Keys that lead to it in the model's scores; by default `"metrics"` and its name.
         **details: Further fields of `Metric`.

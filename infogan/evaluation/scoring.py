@@ -20,8 +20,8 @@ from infogan.evaluation import registry
 from infogan.evaluation.clustering import cluster_by_codes
 from infogan.evaluation.files import EVALUATION_FORMAT
 from infogan.evaluation.fresh_q import FreshQ
+from infogan.evaluation.image_features import FeatureReference, measure_feature_reference
 from infogan.evaluation.inception import InceptionReference, measure_inception_reference
-from infogan.evaluation.random_features import RandomReference, measure_random_reference
 from infogan.evaluation.reference import NEIGHBOURS, DigitReference, measure_reference
 from infogan.evaluation.sampling import draw_samples, q_outputs
 from infogan.evaluation.subject import (
@@ -29,9 +29,9 @@ from infogan.evaluation.subject import (
     CONTINUOUS,
     DIGITS,
     FACTORS,
+    FEATURES,
     INCEPTION,
     NO_DIGITS,
-    RANDOM_FEATURES,
     STACKED_DIGITS,
     Subject,
     count_classes,
@@ -79,7 +79,7 @@ def evaluate(
     fresh_q: FreshQ | None = None,
     inception: str | Path | None = None,
     dataset: str | Path | None = None,
-    random_features: bool = False,
+    features: bool = False,
 ) -> dict[str, Any]:
     """Returns what `evaluation.json` holds: the scores of a run's newest checkpoint, and how they came about.
 
@@ -96,7 +96,7 @@ def evaluate(
         fresh_q: Budget of the Q trained from scratch.
         inception: TorchScript file of the Inception network, if its FID and KID are wanted.
         dataset: Where images of one's own lie now; by default where the run had them.
-        random_features: Whether the image quality of digits is measured by random features too, as that of all else is.
+        features: Whether the image quality of digits is measured by features too, as that of all else is.
 
     Raises:
         UserError: A checkpoint or data that cannot be read; other images than the run's; too few samples.
@@ -112,9 +112,9 @@ def evaluate(
         data_dir = nets.config.data_dir if Path(nets.config.data_dir).is_dir() else "data"
     data_dir = given_folder(data_dir, "--data-dir")
     data = _images_of(nets, data_dir, dataset)
-    reference = random_reference = inception_reference = None
-    if random_features or DIGITS not in data.measurable:
-        random_reference = measure_random_reference(data, n_samples, seed, device)
+    reference = feature_reference = inception_reference = None
+    if features or DIGITS not in data.measurable:
+        feature_reference = measure_feature_reference(data, n_samples, seed, device)
     has_test_images = len(data.test_images) > 0
     if not has_test_images:  # all were learned from; no label was, so that these score what was found all the same
         n = len(data.images)
@@ -140,7 +140,7 @@ def evaluate(
             n_samples,
             seed,
             fresh_q,
-            random_reference,
+            feature_reference,
         )
         for name, of_model in models.items()
     }
@@ -177,7 +177,7 @@ def evaluate(
 def _skipped(subject: Subject) -> list[str]:
     """Returns a line for each thing that metrics need and the data set has not."""
     # What the codes or the call leave out is no surprise, nor that photographs come without factors.
-    expected = {CATEGORICAL, CONTINUOUS, INCEPTION, FACTORS, STACKED_DIGITS, NO_DIGITS, RANDOM_FEATURES}
+    expected = {CATEGORICAL, CONTINUOUS, INCEPTION, FACTORS, STACKED_DIGITS, NO_DIGITS, FEATURES}
     unmet = registry.unmet_needs(subject.available | expected)
     return [f"{', '.join(titles)}: need {need}, not {subject.dataset.name}" for need, titles in unmet.items()]
 
@@ -197,7 +197,7 @@ def evaluate_nets(
     seed: int = 0,
     fresh_q: FreshQ | None = None,
     inception: InceptionReference | None = None,
-    random_reference: RandomReference | None = None,
+    feature_reference: FeatureReference | None = None,
 ) -> dict[str, Any]:
     """Returns the scores of one model, ready for JSON: numbers, lists and dictionaries, None where undefined.
 
@@ -205,7 +205,7 @@ def evaluate_nets(
     - `clustering`: of the test images by each categorical code; see `clustering`.
     - `factors`: what each continuous code controls; see `factors` and `sweeps`. Of digits alone.
     - `quality`: of the samples, by the digit classifier; see `quality`. Of digits alone.
-    - `random_features`: quality of the samples, if its reference is given; see `random_features`.
+    - `features`, `random_features`: quality of the samples, if its reference is given; see `image_features`.
     - `mode_coverage`: of the samples; see `mode_coverage`. Of stacked MNIST alone.
     - `disentanglement`: of the codes of the test images; see `known_factors`. Of images with known factors alone.
     - `inception`: Inception FID and KID of the samples, if its reference is given; see `inception`.
@@ -221,7 +221,7 @@ def evaluate_nets(
         seed: Of all draws and of the fresh Q.
         fresh_q: Budget of the Q trained from scratch.
         inception: The Inception network with real images of the same data set.
-        random_reference: Real images of the same data set in random features.
+        feature_reference: Real images of the same data set as `image_features` sees them.
     """
     fresh_q = fresh_q or FreshQ()
     return registry.measure(
@@ -235,7 +235,7 @@ def evaluate_nets(
             n_samples,
             seed,
             fresh_q,
-            random_reference,
+            feature_reference,
         )
     )
 

@@ -24,14 +24,14 @@ from infogan.latents import sample_prior
 from infogan.models import Discriminator
 
 if TYPE_CHECKING:
+    from infogan.evaluation.image_features import FeatureReference
     from infogan.evaluation.inception import InceptionReference
-    from infogan.evaluation.random_features import RandomReference
     from infogan.evaluation.reference import DigitReference
 
 N_SWEEP_ROWS = 200  # of categories and noises, for each continuous code
 CATEGORICAL, CONTINUOUS, LABELS, DIGITS, INCEPTION = "categorical", "continuous", "labels", "digits", "inception"
 FACTORS = "known factors"
-RANDOM_FEATURES = "random features"
+FEATURES = "features"
 STACKED_DIGITS = "stacked digits"
 NO_DIGITS = "images other than digits"
 N_NOISE_PAIRS = 500
@@ -57,7 +57,7 @@ class Subject:
         n_samples: Fresh samples of G.
         seed: Of all that is drawn.
         fresh_q: Budget of the Q trained from scratch.
-        random_reference: Real images in random features; None of digits, unless it is asked for, or of too few images.
+        feature_reference: Features of real images; None of digits, unless it is asked for, or of too few images.
     """
 
     generator: nn.Module
@@ -69,7 +69,7 @@ class Subject:
     n_samples: int = 10_000
     seed: int = 0
     fresh_q: FreshQ = field(default_factory=FreshQ)
-    random_reference: RandomReference | None = None
+    feature_reference: FeatureReference | None = None
     _kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class Subject:
             **dict.fromkeys(self.dataset.measurable, True),
             DIGITS: self.reference is not None,
             NO_DIGITS: self.reference is None,
-            RANDOM_FEATURES: self.random_reference is not None,
+            FEATURES: self.feature_reference is not None,
         }
         return frozenset(need for need, is_met in found.items() if is_met)
 
