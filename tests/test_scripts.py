@@ -77,6 +77,8 @@ def refusal(script_here):
         ("evaluate.py", ["--json", "nowhere/x.json"], "error: --json: expected a file in a folder that can be written"),
         ("evaluate.py", ["--seed", str(10**20)], "error: --seed: expected 0 to 4,294,967,295, got 1000"),
         ("train_classifier.py", ["--seed", str(2**32)], "error: --seed: expected 0 to 4,294,967,295, got 4294967296"),
+        ("train_feature_net.py", ["--fonts", ".", "--steps", "0"], "error: --steps: expected 1 to "),
+        ("train_feature_net.py", [], "error: the following arguments are required: --fonts"),
     ],
 )
 def test_a_wrong_flag_is_one_line_and_code_2_without_torch(script, tmp_path, name, flags, message):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import math
 import os
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +51,14 @@ def resolve_precision(name: Literal["auto", "float32", "bfloat16"], device: torc
     if name != "auto":
         return name
     return "bfloat16" if _cpu_has(device, "amx_bf16") else "float32"
+
+
+def autocast_for(
+    name: Literal["auto", "float32", "bfloat16"], device: torch.device
+) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """Returns what makes the context in which nets calculate in a precision; see `resolve_precision`."""
+    in_bfloat16 = resolve_precision(name, device) == "bfloat16"
+    return functools.partial(torch.autocast, device.type, torch.bfloat16, in_bfloat16)
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -13,7 +13,6 @@ the sum; `extensions` may add terms of their own, and the step knows none of the
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -30,7 +29,7 @@ from infogan.losses import GanLoss, Term, Terms, discriminator_loss, generator_l
 from infogan.models import Discriminator, Generator
 from infogan.system.distributed import average
 from infogan.system.errors import NonFiniteLossError
-from infogan.system.runtime import is_capturing, resolve_precision
+from infogan.system.runtime import autocast_for, is_capturing
 from infogan.training.adam import Adam
 
 
@@ -55,6 +54,7 @@ class InfoGANStep:
 
     Attributes:
         lambdas: λ_i of each code, as far as it is in force.
+        autocast: The precision in which the nets calculate; losses are float32 in any.
         totals: What each update of the last step minimised, over all ranks.
     """
 
@@ -70,10 +70,10 @@ class InfoGANStep:
         self.extensions, self.transform = extensions, transform
         self.spec = config.spec
         self.gan_loss: GanLoss = config.gan_loss
-        self._device = next(generator.parameters()).device
-        self.lambdas = torch.tensor(code_weights(config), device=self._device)
+        device = next(generator.parameters()).device
+        self.lambdas = torch.tensor(code_weights(config), device=device)
         self.totals: dict[str, Float[Tensor, ""]] = {}
-        self.calculate_as(config)
+        self.autocast = autocast_for(config.precision, device)
         # Each parameter has one owner; the heads that are linear on the trunk may have a rate of their own.
         linear = [parameter for head in discriminator.linear_heads() for parameter in head.parameters()]
         known = {id(parameter) for parameter in linear}
@@ -84,11 +84,6 @@ class InfoGANStep:
         ]
         betas = (config.beta1, config.beta2)
         self.opt_d, self.opt_g = Adam(groups, config.lr_d, betas), Adam(generator.parameters(), config.lr_g, betas)
-
-    def calculate_as(self, config: TrainConfig) -> None:
-        """Has the nets calculate in the precision of a configuration; losses are float32 in any."""
-        in_bfloat16 = resolve_precision(config.precision, self._device) == "bfloat16"
-        self._autocast = functools.partial(torch.autocast, self._device.type, torch.bfloat16, in_bfloat16)
 
     def scale_rates(self, share: float) -> None:
         """Sets all learning rates to a share of what the configuration says."""
@@ -119,7 +114,7 @@ class InfoGANStep:
             NonFiniteLossError: Before the update that the loss would have made.
         """
         self.totals = {}
-        with self._autocast():
+        with self.autocast():
             x_fake = self.generator(z, c).float()
         if self.transform is not None:
             x_fake = self.transform(x_fake)
@@ -184,7 +179,7 @@ class InfoGANStep:
         return {f"mi_{name}": Term(-weight, bound) for name, weight, bound in parts}
 
     def _features(self, *batches: Float[Tensor, "n ch h w"]) -> list[Float[Tensor, "n features"]]:
-        with self._autocast():
+        with self.autocast():
             return [features.float() for features in self.discriminator.trunk.each(*batches)]
 
     def _descend(self, terms: Terms, name: str, optimizer: Adam) -> dict[str, Float[Tensor, ""]]:

@@ -26,6 +26,7 @@ from infogan.system.errors import NonFiniteLossError, UserError, shown
 from infogan.system.readers import is_count
 from infogan.system.runtime import (
     GlobalState,
+    autocast_for,
     make_deterministic,
     resolve_device,
     rng_state,
@@ -115,7 +116,7 @@ class Trainer:
         with self._process.entered():
             tune_for(self.device, config.matmul)
         for step in self._steps():
-            step.calculate_as(config)
+            step.autocast = autocast_for(config.precision, self.device)
 
     @property
     def picture_generator(self) -> Generator:
