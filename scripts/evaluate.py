@@ -41,7 +41,7 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument(
         "--features",
         action="store_true",
-        help="also measure the image quality of digits as that of other images, by features",
+        help="also measure digits by the Fréchet feature distance, as all other images are",
     )
     parser.add_argument("--report", type=Path, nargs="+", metavar="RUN", help="evaluated runs to put into one table")
     parser.add_argument("--bar", type=float, default=0.95, help="accuracy that a run should reach (default: 0.95)")

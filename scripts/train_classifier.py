@@ -65,7 +65,7 @@ def main() -> None:
     train_digit_classifier(
         classifier, digits.images, digits.labels, epochs=flags.epochs, seed=flags.seed, on_epoch=show
     )
-    accuracy = classifier_accuracy(classifier, digits.test_images, digits.test_labels)
+    accuracy = classifier_accuracy(classifier.logits, digits.test_images, digits.test_labels, device)
     digest = save_shipped(classifier, flags.out)
     print(f"test accuracy {accuracy:.4f} ({len(digits.test_images):,} digits)  {flags.out}  sha256 {digest}")
 

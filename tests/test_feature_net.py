@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from infogan.data.batches import to_unit_range
 from infogan.data.datasets import ImageDataset, load_dataset
+from infogan.evaluation.classifier import classifier_accuracy
 from infogan.evaluation.feature_net import FEATURE_DIM, FeatureNet, load_feature_net
 from infogan.evaluation.feature_net_training import (
     CHARACTERS,
@@ -53,12 +54,10 @@ def weights(net: FeatureNet) -> torch.Tensor:
 
 def reads_digits(net: FeatureNet, images: torch.Tensor, labels: torch.Tensor) -> float:
     """The share of digits that the net takes for themselves, among the ten digits."""
-    with torch.no_grad():
-        logits = torch.cat([net.character_logits(to_unit_range(x).expand(-1, 3, -1, -1)) for x in images.split(500)])
-    return float((logits[:, :10].argmax(1) == labels).float().mean())
+    return classifier_accuracy(lambda x: net.character_logits(x.expand(-1, 3, -1, -1))[:, :10], images, labels)
 
 
-def test_the_shipped_net_reads_handwriting_though_it_learned_from_fonts(digits_5k):
+def test_the_shipped_net_reads_handwritten_digits_though_it_learned_from_fonts(digits_5k):
     images, labels = torch.from_numpy(digits_5k[0][::5, None]), torch.from_numpy(digits_5k[1][::5])
     assert reads_digits(load_feature_net(), images, labels) > 0.85
 
@@ -129,9 +128,7 @@ def test_it_learns_what_it_is_shown(characters, in_colour):
         on_step=losses.append,
     )
     assert [progress.step for progress in losses] == [*range(1, 61)] and not net.training
-    with torch.no_grad():
-        read = net.photograph_logits(to_unit_range(in_colour[0])).argmax(1)
-    assert (read == in_colour[1]).float().mean() > 0.5
+    assert classifier_accuracy(net.photograph_logits, *in_colour) > 0.5
     first, last = losses[:10], losses[-10:]
     for name in ("characters_nats", "photographs_nats"):
         before, after = (np.mean([getattr(progress, name) for progress in part]) for part in (first, last))
@@ -151,8 +148,10 @@ def test_a_loss_that_is_not_finite_stops_it(characters, in_colour):
     net = fresh()
     with torch.no_grad():
         net.character_head.weight.fill_(torch.inf)
-    with pytest.raises(NonFiniteLossError, match="the loss of step 1 is not a number"):
+        before = [parameter.clone() for parameter in net.parameters()]
+    with pytest.raises(NonFiniteLossError, match=r"the losses of step 1 are \[(inf|nan), "):
         train_feature_net(net, characters, in_colour, steps=2, seed=0)
+    assert all(map(torch.equal, before, net.parameters()))  # the update was not done
 
 
 class TestScript:
@@ -170,9 +169,7 @@ class TestScript:
         code, out, _ = run("--fonts", "fonts", "--steps", "2", "--out", "a.pt")
         assert code == 0 and "fonts: 1; characters: 62; photographs: 800" in out
         loaded = load_feature_net(Path("a.pt"))
-        with torch.no_grad():
-            read = loaded.photograph_logits(to_unit_range(small.test_images)).argmax(1)
-        accuracy = float((read == small.test_labels).float().mean())
+        accuracy = classifier_accuracy(loaded.photograph_logits, small.test_images, small.test_labels)
         assert f"accuracy of 200 test photographs {accuracy:.4f}" in out and f"sha256 {loaded.sha256}" in out
         assert loaded.trunk(torch.zeros(1, 3, 32, 32)).shape[1] == FEATURE_DIM
 
@@ -180,12 +177,22 @@ class TestScript:
         Path("empty").mkdir()
         Path("damaged").mkdir()
         Path("damaged/a.ttf").write_bytes(b"no font")
+        whole = (FONTS / "DejaVuSans.ttf").read_bytes()  # its header is sound, and what it draws is not
+        Path("glyphs").mkdir()
+        Path("glyphs/a.ttf").write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+        Path("symbols").mkdir()
+        shutil.copy(FONTS / "STIXNonUni.ttf", "symbols")
         monkeypatch.setattr("infogan.data.datasets.load_dataset", lambda *_: digits)
         for flags, expected in (
-            (["--fonts", "empty"], "--fonts: expected a folder with .ttf, .otf, .woff files, got empty"),
-            (["--fonts", "damaged"], "--fonts: damaged/a.ttf cannot be read: unknown file format"),
+            (["--fonts", "empty"], "--fonts: expected 1 to 2,000 .ttf, .otf, .woff files in the folder, got 0"),
+            (["--fonts", "damaged"], "--fonts: damaged/a.ttf cannot be read: "),
+            (["--fonts", "glyphs"], "--fonts: glyphs/a.ttf cannot be read: "),
+            (["--fonts", "symbols"], "--fonts: expected fonts with digits or letters, got 1 without any"),
             (["--fonts", "fonts", "--steps", "0"], "--steps: expected 1 to "),
-            (["--fonts", "fonts"], "--photographs: expected 3 x 32 x 32 in 10 classes, got 1 x 28 x 28 in 10"),
+            (
+                ["--fonts", "fonts"],
+                "--dataset: expected 3 x 32 x 32 in 10 classes, some kept apart as test images, got 1 x 28",
+            ),
         ):
             code, _, error = run(*flags, "--out", "a.pt")
             assert code == 2 and error.startswith(f"error: {expected}") and error.count("\n") == 1

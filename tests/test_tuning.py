@@ -4,6 +4,7 @@ import pytest
 import torch
 from states import assert_same_state, final_state
 
+from infogan.models import Trunk
 from infogan.system import runtime
 from infogan.training import tuning
 from infogan.training.loop import resume
@@ -48,6 +49,24 @@ def test_the_fastest_is_taken_and_said(small, digits, measurable, monkeypatch, s
     found, line = choose(small(**AUTO), digits)
     assert found == chosen
     assert line.startswith(f"fastest here: {chosen[0]} by {tuning.NAMES[chosen[1]]} (")
+
+
+def test_each_candidate_is_measured_in_its_precision_and_by_its_library(small, digits, measurable, monkeypatch):
+    seen = []
+    each = Trunk.each
+
+    def note(trunk, *batches):
+        features = each(trunk, *batches)
+        seen.append((features[0].dtype, torch.get_float32_matmul_precision()))
+        return features
+
+    monkeypatch.setattr(Trunk, "each", note)
+    monkeypatch.setattr(tuning, "TIMED_STEPS", 1)
+    choose(small(**AUTO, baseline=True), digits)
+    measured = [(torch.float32, "medium"), (torch.float32, "highest"), (torch.bfloat16, "medium")]
+    assert list(dict.fromkeys(seen)) == measured
+    # Two steps each, of InfoGAN and of the vanilla GAN, with an update of D and one of G.
+    assert [seen.count(one) for one in measured] == [8, 8, 8]
 
 
 def test_with_a_given_precision_nothing_is_measured(small, digits, measurable, monkeypatch):

@@ -100,23 +100,24 @@ def load_digit_classifier(path: Path | None = None, device: torch.device | str =
 
 @torch.no_grad()
 def classifier_accuracy(
-    classifier: DigitClassifier,
-    images: UInt8[Tensor, "n 1 28 28"],
+    logits: Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n k"]],
+    images: UInt8[Tensor, "n c h w"],
     labels: Int[Tensor, " n"],
+    device: torch.device | str = "cpu",
     batch_size: int = 1000,
 ) -> float:
-    """Returns the share of images whose largest logit is the label: 1 when perfect, about 0.1 at chance.
+    """Returns the share of images whose largest logit is the label: 1 when perfect, 1 / k at chance.
 
     Args:
-        classifier: In evaluation mode; not changed.
+        logits: Of a classifier in evaluation mode, for images in [-1, 1].
         images: uint8 0..255, on any device.
-        labels: The true digits, 0..9.
+        labels: The true classes, 0..k-1.
+        device: Where the classifier works.
         batch_size: Images per forward pass; has no effect on the result.
     """
     assert len(images) > 0, "images must hold at least one image, got 0"
-    device = next(classifier.parameters()).device
     hits = sum(
-        int((classifier.logits(to_unit_range(x.to(device))).argmax(1) == y.to(device)).sum())
+        int((logits(to_unit_range(x.to(device))).argmax(1) == y.to(device)).sum())
         for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True)
     )
     return hits / len(images)

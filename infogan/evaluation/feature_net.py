@@ -1,8 +1,8 @@
-"""A small net that sees what is shown in images of any kind: the space of Fréchet feature distances.
+"""A small net that sees what is shown in images of any kind: a part of the space of Fréchet feature distances.
 
 It is trained once by `scripts/train_feature_net.py` to tell characters of many fonts and photographs of CIFAR-10 apart,
-frozen, and shipped as package data. So labels are behind it, but none of the images that it measures, unless these are
-CIFAR-10's; Inception and its FID are the same of ImageNet's. docs/metrics.md says what it was tried on.
+frozen, and shipped as package data. So labels are behind it, as those of ImageNet are behind Inception and its FID, but
+none of the images that it measures, unless these are CIFAR-10's. docs/metrics.md says what it was tried on.
 
 Shapes: n images.
 """
@@ -22,7 +22,7 @@ from infogan.evaluation.shipped_nets import load_shipped
 from infogan.system.runtime import evaluating
 
 FEATURE_DIM = 128  # half of them are read by each head
-N_CHARACTERS, N_KINDS_OF_PHOTOGRAPHS = 62, 10
+N_CHARACTERS, N_PHOTOGRAPH_CLASSES = 62, 10
 SIDE_PX = 32  # of the images that it learned from
 CELLS = 3  # along each side, of the last map that features are read from
 
@@ -54,24 +54,31 @@ class FeatureNet(nn.Module):
             nn.ReLU(),
         )
         self.character_head = nn.Linear(FEATURE_DIM // 2, N_CHARACTERS)
-        self.photograph_head = nn.Linear(FEATURE_DIM // 2, N_KINDS_OF_PHOTOGRAPHS)
+        self.photograph_head = nn.Linear(FEATURE_DIM // 2, N_PHOTOGRAPH_CLASSES)
 
     def forward(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 128"]:
         """Returns the activations that the heads read (128 numbers, each >= 0, no unit).
 
-        Images of another size than those it learned from are seen in that size: what it knows is so many pixels large.
+        Images of another size are resized to 32 x 32 first: what the net knows is as large as it was there.
         """
         if x.shape[2:] != (SIDE_PX, SIDE_PX):
             x = F.interpolate(x, (SIDE_PX, SIDE_PX), mode="bilinear", antialias=True)
         return self.trunk(x)
 
+    def logits(self, features: Float[Tensor, "n 128"]) -> tuple[Float[Tensor, "n 62"], Float[Tensor, "n 10"]]:
+        """Returns the scores before softmax: of the characters, by the first half of the features, and of the classes
+        of photographs, by the second.
+        """
+        of_characters, of_photographs = features.chunk(2, dim=1)
+        return self.character_head(of_characters), self.photograph_head(of_photographs)
+
     def character_logits(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 62"]:
-        """Returns the scores of the characters before softmax, read from the first half of the features."""
-        return self.character_head(self(x)[:, : FEATURE_DIM // 2])
+        """Returns the scores of the characters before softmax."""
+        return self.logits(self(x))[0]
 
     def photograph_logits(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 10"]:
-        """Returns the scores of the kinds of photographs before softmax, read from the second half."""
-        return self.photograph_head(self(x)[:, FEATURE_DIM // 2 :])
+        """Returns the scores of the classes of photographs before softmax."""
+        return self.logits(self(x))[1]
 
 
 def _block(n_in: int, n_out: int, kernel: int) -> list[nn.Module]:

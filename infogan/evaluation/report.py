@@ -125,6 +125,9 @@ def report_notes(evaluations: Sequence[dict[str, Any]]) -> list[str]:
     for field in ("dataset", "n_test_images", "n_samples"):
         notes += _difference(f"scored {field}", [evaluation["scored"][field] for evaluation in evaluations])
     notes += _difference("step", [evaluation["step"] for evaluation in evaluations])
+    # Distances in the features of different nets have nothing to do with each other.
+    for field in ("classifier_sha256", "feature_net_sha256"):
+        notes += _difference(field, [evaluation[field] for evaluation in evaluations if evaluation.get(field)])
     return notes
 
 

@@ -161,6 +161,7 @@ def evaluate(
         },
         "skipped": _skipped(subjects["infogan"]),
         "classifier_sha256": None if reference is None else reference.classifier.sha256,
+        "feature_net_sha256": None if feature_reference is None else feature_reference.feature_net.sha256,
         "fresh_q": asdict(fresh_q),
         # Where one machine keeps its data says nothing of the run, and would differ in every report.
         "config": {name: value for name, value in nets.config.to_dict().items() if name != "data_dir"},

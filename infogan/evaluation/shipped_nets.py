@@ -14,7 +14,7 @@ from infogan.system.files import write_atomically
 from infogan.system.readers import read_bytes
 from infogan.system.tensor_files import read_tensors, write_tensors
 
-MAX_FILE_BYTES = 2**24  # such a file has a million at most
+MAX_FILE_BYTES = 2**24  # the largest of them has a million
 
 
 def load_shipped(net: nn.Module, name: str, script: str, path: Path | None = None) -> str:

@@ -112,7 +112,8 @@ class Trainer:
         self.step, self.is_stepping = 0, False
 
     def calculate_as(self, config: TrainConfig) -> None:
-        """Has later steps calculate in the precision and by the library of another configuration."""
+        """Has later steps calculate in the precision and by the library of another configuration; no captured ones."""
+        assert self._captured is None, "a captured step stays as it is"
         with self._process.entered():
             tune_for(self.device, config.matmul)
         for step in self._steps():

@@ -21,7 +21,7 @@ from infogan.system.runtime import (
 )
 from infogan.training.trainer import Trainer
 
-MIN_STEPS = 600  # of a run that is measured: 1 to 3% of them are spent on it
+MIN_STEPS = 600  # of a run that is measured: up to 3% of them are spent on it
 TIMED_SECONDS, TIMED_STEPS = 0.1, 5  # at most, of each candidate, after a step to warm up; but a step at least
 MARGIN = 0.97  # of the time of the first candidate: what is not clearly faster than that is no reason to leave it
 
@@ -32,9 +32,9 @@ def tuned(config: TrainConfig, images: Tensor, device: torch.device) -> tuple[di
     """Returns what `precision`, `matmul` and `threads` of a run are to be, by name, and a line on what was measured.
 
     What is given stays, and with a given precision nothing is measured: who gives it wants a run repeated. Otherwise
-    the fastest is taken, measured on up to six steps each of a trainer that is thrown away. A
-    run of fewer steps than `MIN_STEPS`, or of several ranks, is not worth it and takes what `resolve_precision` and
-    `resolve_matmul` say. The line is empty where nothing was measured.
+    the fastest is taken, measured on up to six steps each of one trainer, which is thrown away. A run of fewer steps
+    than `MIN_STEPS`, or of several ranks, is not worth it and takes what `resolve_precision` and `resolve_matmul` say.
+    The line is empty where nothing was measured; its seconds are those of the steps.
 
     Args:
         config: Of the run.
