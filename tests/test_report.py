@@ -200,6 +200,12 @@ class TestReport:
             "the runs differ in scored dataset: mnist, mnist5k",
         ]
 
+    def test_distances_in_the_features_of_different_nets_are_said_to_be(self):
+        of_before, *others = self.THREE
+        ours, theirs = ({**run, "feature_net_sha256": net} for run, net in zip(others, ("a1", "b2"), strict=True))
+        assert report_notes([of_before, ours]) == []  # the one has no such distance
+        assert report_notes([ours, theirs]) == ["the runs differ in feature_net_sha256: a1, b2"]
+
 
 class TestEvaluation:
     def test_it_says_what_was_scored_and_how(self, evaluation, trained):
