@@ -121,4 +121,5 @@ def _finish(axes: Any, y_label: str, least: float = -math.inf) -> None:
         axes.set_ylim(bottom=least)
     axes.set_ylabel(f"{y_label} (cut at {least:g})" if is_cut else y_label)
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
+    if axes.get_legend_handles_labels()[0]:  # a run of a step or two has nothing to show yet
+        axes.legend(fontsize=8)
