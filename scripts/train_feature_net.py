@@ -60,7 +60,7 @@ def main() -> None:
     if shape != (3, SIDE_PX, SIDE_PX) or n_classes != N_PHOTOGRAPH_CLASSES or not n_test:
         raise UserError(
             f"--dataset: expected 3 x {SIDE_PX} x {SIDE_PX} in {N_PHOTOGRAPH_CLASSES} classes, some kept apart as test "
-            f"images, got {' x '.join(map(str, shape))} in {n_classes} classes, {n_test:,} of them test images"
+            f"images, got {' x '.join(map(str, shape))} in {n_classes} classes, and {n_test:,} test images"
         )
     print(
         f"fonts: {len(fonts)}; characters: {len(characters[0]):,}; photographs: {len(photographs.images):,}", flush=True
@@ -86,8 +86,7 @@ def main() -> None:
         on_step=show,
     )
     digest = save_shipped(net, flags.out)
-    with torch.no_grad():
-        accuracy = classifier_accuracy(net.photograph_logits, photographs.test_images, photographs.test_labels)
+    accuracy = classifier_accuracy(lambda x: net.logits(net(x))[1], photographs.test_images, photographs.test_labels)
     print(f"accuracy of {n_test:,} test photographs {accuracy:.4f}  {flags.out}  sha256 {digest}")
 
 

@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from infogan.data.batches import to_unit_range
 from infogan.data.datasets import ImageDataset, load_dataset
 from infogan.evaluation.classifier import classifier_accuracy
-from infogan.evaluation.feature_net import FEATURE_DIM, FeatureNet, load_feature_net
+from infogan.evaluation.feature_net import CHARACTERS, FEATURE_DIM, FeatureNet, load_feature_net
 from infogan.evaluation.feature_net_training import (
-    CHARACTERS,
     CONTENT_PX,
     character_views,
     draw_characters,
@@ -54,7 +53,7 @@ def weights(net: FeatureNet) -> torch.Tensor:
 
 def reads_digits(net: FeatureNet, images: torch.Tensor, labels: torch.Tensor) -> float:
     """The share of digits that the net takes for themselves, among the ten digits."""
-    return classifier_accuracy(lambda x: net.character_logits(x.expand(-1, 3, -1, -1))[:, :10], images, labels)
+    return classifier_accuracy(lambda x: net.logits(net(x.expand(-1, 3, -1, -1)))[0][:, :10], images, labels)
 
 
 def test_the_shipped_net_reads_handwritten_digits_though_it_learned_from_fonts(digits_5k):
@@ -96,7 +95,7 @@ def test_every_character_is_drawn_in_the_middle_and_equally_large(characters):
 
 
 def test_a_view_differs_and_can_still_be_read(characters, in_colour):
-    rng = torch.Generator().manual_seed(0)
+    rng, net = torch.Generator().manual_seed(0), load_feature_net()
     drawn = characters[0][:60]
     views = character_views(drawn, rng)
     assert views.shape == (60, 3, 32, 32) and views.abs().max() <= 1
@@ -104,7 +103,7 @@ def test_a_view_differs_and_can_still_be_read(characters, in_colour):
         (a - b).abs().mean() > 0.02 for a, b in itertools.pairwise(character_views(drawn[:1].repeat(9, 1, 1, 1), rng))
     )
     with torch.no_grad():
-        read = load_feature_net().character_logits(views)
+        read = net.logits(net(views))[0]
     # Chance is 1 in 62; O and 0, I and l are one in most fonts.
     assert (read.argmax(1) == characters[1][:60]).float().mean() > 0.5
     seen = photograph_views(in_colour[0][:60], rng)
@@ -128,7 +127,7 @@ def test_it_learns_what_it_is_shown(characters, in_colour):
         on_step=losses.append,
     )
     assert [progress.step for progress in losses] == [*range(1, 61)] and not net.training
-    assert classifier_accuracy(net.photograph_logits, *in_colour) > 0.5
+    assert classifier_accuracy(lambda x: net.logits(net(x))[1], *in_colour) > 0.5
     first, last = losses[:10], losses[-10:]
     for name in ("characters_nats", "photographs_nats"):
         before, after = (np.mean([getattr(progress, name) for progress in part]) for part in (first, last))
@@ -169,7 +168,7 @@ class TestScript:
         code, out, _ = run("--fonts", "fonts", "--steps", "2", "--out", "a.pt")
         assert code == 0 and "fonts: 1; characters: 62; photographs: 800" in out
         loaded = load_feature_net(Path("a.pt"))
-        accuracy = classifier_accuracy(loaded.photograph_logits, small.test_images, small.test_labels)
+        accuracy = classifier_accuracy(lambda x: loaded.logits(loaded(x))[1], small.test_images, small.test_labels)
         assert f"accuracy of 200 test photographs {accuracy:.4f}" in out and f"sha256 {loaded.sha256}" in out
         assert loaded.trunk(torch.zeros(1, 3, 32, 32)).shape[1] == FEATURE_DIM
 

@@ -9,6 +9,7 @@ Shapes: n images.
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from infogan.evaluation.shipped_nets import load_shipped
 from infogan.system.runtime import evaluating
 
 FEATURE_DIM = 128  # half of them are read by each head
-N_CHARACTERS, N_PHOTOGRAPH_CLASSES = 62, 10
+CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+N_PHOTOGRAPH_CLASSES = 10
 SIDE_PX = 32  # of the images that it learned from
 CELLS = 3  # along each side, of the last map that features are read from
 
@@ -53,7 +55,7 @@ class FeatureNet(nn.Module):
             nn.BatchNorm1d(FEATURE_DIM),
             nn.ReLU(),
         )
-        self.character_head = nn.Linear(FEATURE_DIM // 2, N_CHARACTERS)
+        self.character_head = nn.Linear(FEATURE_DIM // 2, len(CHARACTERS))
         self.photograph_head = nn.Linear(FEATURE_DIM // 2, N_PHOTOGRAPH_CLASSES)
 
     def forward(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 128"]:
@@ -66,19 +68,11 @@ class FeatureNet(nn.Module):
         return self.trunk(x)
 
     def logits(self, features: Float[Tensor, "n 128"]) -> tuple[Float[Tensor, "n 62"], Float[Tensor, "n 10"]]:
-        """Returns the scores before softmax: of the characters, by the first half of the features, and of the classes
-        of photographs, by the second.
+        """Returns the scores before softmax: of `CHARACTERS`, by the first half of the features, and of the classes of
+        photographs, by the second.
         """
         of_characters, of_photographs = features.chunk(2, dim=1)
         return self.character_head(of_characters), self.photograph_head(of_photographs)
-
-    def character_logits(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 62"]:
-        """Returns the scores of the characters before softmax."""
-        return self.logits(self(x))[0]
-
-    def photograph_logits(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 10"]:
-        """Returns the scores of the classes of photographs before softmax."""
-        return self.logits(self(x))[1]
 
 
 def _block(n_in: int, n_out: int, kernel: int) -> list[nn.Module]:

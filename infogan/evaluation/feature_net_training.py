@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import math
-import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +23,10 @@ from torch import Tensor
 
 from infogan.data.augment import AffineRange, random_affines, warp
 from infogan.data.batches import to_unit_range
-from infogan.evaluation.feature_net import SIDE_PX, FeatureNet
+from infogan.evaluation.feature_net import CHARACTERS, SIDE_PX, FeatureNet
 from infogan.system.errors import NonFiniteLossError, UserError, one_line
 from infogan.system.readers import read_bytes
 
-CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 FONT_SUFFIXES = (".ttf", ".otf", ".woff")
 MOST_FONTS, MAX_FONT_BYTES = 2_000, 2**26
 NO_CHARACTER = "\uffff"  # drawn as a font draws what it has not
