@@ -190,7 +190,7 @@ def test_the_deviation_of_q_is_a_number_or_learned():
 def test_a_preset_in_python_is_the_preset_on_the_command_line():
     assert TrainConfig.from_preset("paper", seed=3) == parse("--preset", "paper", "--seed", "3").config
     with pytest.raises(
-        UserError, match="--preset: expected one of digits, letters, fashion, images, paper, got 'papre'"
+        UserError, match="--preset: expected one of digits, letters, sprites, fashion, images, paper, got 'papre'"
     ):
         TrainConfig.from_preset("papre")
 
@@ -214,7 +214,7 @@ def test_every_field_is_a_flag_with_help(script):
         ("mine.npy", "images"),
         ("cifar10", "images"),
         ("stacked-mnist", "images"),
-        ("dsprites", "images"),
+        ("dsprites", "sprites"),
     ],
 )
 def test_the_data_set_chooses_the_preset_unless_one_is_given(dataset, preset):
@@ -222,12 +222,12 @@ def test_the_data_set_chooses_the_preset_unless_one_is_given(dataset, preset):
     assert (config.preset, config.dataset, bool(config.spec.named)) == (
         preset,
         dataset,
-        preset in ("digits", "letters"),
+        preset in ("digits", "letters", "sprites"),
     )
     assert parse("--dataset", dataset, "--preset", "paper").config.preset == "paper"
 
 
-@pytest.mark.parametrize("preset", ["paper", "letters", "fashion", "images"])
+@pytest.mark.parametrize("preset", ["paper", "letters", "sprites", "fashion", "images"])
 def test_a_preset_says_where_each_value_is_from(preset):
     described = TrainConfig.from_preset(preset).describe()
     for name, (value, source) in PRESETS[preset].items():

@@ -7,13 +7,15 @@ import math
 import pytest
 import torch
 from stepping import build_step, go_to, owned, parts
+from torch.nn.functional import one_hot
 
 from infogan import Discriminator, LatentSpec, Trainer, posterior_means
 from infogan.data.augment import AffineRange, Augmentation, Views
 from infogan.data.batches import UpdateBatch
 from infogan.extensions.class_conditional import ClassConditionalD, ProjectionHead
 from infogan.extensions.consistency import CATEGORY_JOINT_UPDATE, CLUSTER_JOINT_UPDATE, Consistency
-from infogan.extensions.equivariance import Equivariance, equivariance_loss
+from infogan.extensions.equivariance import Equivariance, category_shares, equivariance_loss, independence_loss
+from infogan.extensions.gradient_penalty import GradientPenalty
 from infogan.extensions.information import entropy, information, joint_assignments, smoothed_information
 from infogan.extensions.overclusters import OverclusteredQ
 from infogan.training.trainer import augmentation_of, make_extensions, make_nets
@@ -75,6 +77,7 @@ def batch_of_features(step, x_real, z, c, views):
         ({"lambda_consistency": 0.0}, [Equivariance]),
         ({"lambda_equivariance": 0.0}, [Consistency, ClassConditionalD]),
         ({"lambda_consistency": 0.0, "lambda_equivariance": 0.0}, []),
+        ({"lambda_r1": 1.0, "codes": "uniform"}, [GradientPenalty]),
     ],
 )
 def test_each_applies_if_it_has_a_weight_and_codes_of_its_kind(small, changes, expected):
@@ -483,6 +486,26 @@ class TestEquivariance:
         for half_turns, expected in off_by.items():
             loss = equivariance_loss(means, means + half_turns, torch.zeros(8, 1), wraps)
             assert loss.item() == pytest.approx(expected, abs=1e-5)
+
+    def test_a_code_that_is_independent_of_the_category_costs_nothing(self):
+        shares = one_hot(torch.arange(90) % 3, 3).float()
+        level = torch.tensor([0.3, -0.1, 0.0])
+        spread = torch.linspace(-1, 1, 30).repeat_interleave(3)
+        assert independence_loss(spread[:, None], shares).item() == pytest.approx(0, abs=1e-12)
+        # A level of each category costs its square, by how frequent the category is.
+        apart = (spread + shares @ level)[:, None]
+        assert independence_loss(apart, shares).item() == pytest.approx((0.09 + 0.01) / 3, rel=1e-4)
+        assert independence_loss(torch.cat([apart, apart], dim=1), shares).item() == pytest.approx(0.2 / 3, rel=1e-4)
+        # Without categories it is the level of all images; with an empty one nothing is divided by nothing.
+        assert independence_loss(apart, torch.ones(90, 1)).item() == pytest.approx((0.2 / 3) ** 2, rel=1e-4)
+        assert independence_loss(apart, torch.cat([shares, torch.zeros(90, 1)], dim=1)).isfinite()
+
+    def test_independence_moves_no_category(self, build, with_views):
+        spec = build("cat3,slant", lambda_independence=3.0).spec
+        params = torch.randn(8, spec.q_dim, requires_grad=True)
+        independence_loss(posterior_means(spec, params), category_shares(spec, params)).backward()
+        assert params.grad is not None
+        assert params.grad[:, :3].abs().sum() == 0 and params.grad[:, 3].abs().min() > 0
 
     def test_an_angle_learns_to_turn_with_the_image(self, learned):
         change, told = learned("cat10,circular:rotation", lambda_equivariance=3.0)

@@ -20,7 +20,7 @@ ORDER = (
     ("latents",),
     ("losses",),
     ("models",),
-    ("paper_nets",),
+    ("paper_nets", "content_nets"),
     ("weights",),
     ("data",),
     ("extensions",),

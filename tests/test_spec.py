@@ -46,9 +46,10 @@ def test_what_the_bound_is_at_chance_and_at_most(code, q_std, at_chance, most):
 
 
 def test_a_spec_reads_what_it_writes():
-    text = "cat3,gaussian,slant,cat12,uniform,gaussian:shift-x,circular,circular:hue"
+    text = "cat3,gaussian,slant,cat12,uniform,gaussian:shift-x,circular,circular:hue,circular:rotation/4"
     assert str(LatentSpec.parse(text)) == text
-    assert LatentSpec.parse(text).circular == (6, 7)
+    assert LatentSpec.parse(text).circular == (6, 7, 8)
+    assert str(LatentSpec.parse("circular:rotation/1")) == "circular:rotation"
     assert LatentSpec.parse("uniform:slant") == LatentSpec.parse("slant") == LatentSpec((Uniform("slant"),))
 
 

@@ -26,6 +26,7 @@ OF_INTENSITIES = frozenset({"brightness", "contrast"})
 
 MAX_CODES = 100
 MAX_CATEGORIES = 1000
+MAX_ORDER = 100
 MAX_NOISE_DIM = 10_000
 Q_STD_RANGE = (0.001, 1000)  # beyond it, L_I is a sum of numbers that float32 cannot tell apart
 
@@ -92,23 +93,35 @@ class Circular:
 
     G is given its cosine and sine, and Q models it by a von Mises density. It is free, or named for rotation or hue,
     by any angle.
+
+    Attributes:
+        transformation: What it is named for.
+        order: How often it goes round while an image is turned once: 4 for what looks the same after a quarter turn.
     """
 
     transformation: str | None = None
+    order: int = 1
 
     prior = "circular"
     dim = 1
     entropy_nats = math.log(2.0)
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.order <= MAX_ORDER:
+            raise UserError(f"codes: expected an order of symmetry from 1 to {MAX_ORDER}, got {self.order}")
+
     def __str__(self) -> str:
-        return f"{self.prior}:{self.transformation}" if self.transformation else self.prior
+        if self.transformation is None:
+            return self.prior
+        return f"{self.prior}:{self.transformation}" + (f"/{self.order}" if self.order > 1 else "")
 
 
 Code = Categorical | Uniform | Gaussian | Circular
 
 CODE_FORMS = (
     "catK (K categories, K >= 2), uniform, gaussian, circular, or uniform:NAME or gaussian:NAME, or NAME alone for "
-    f"uniform:NAME, with one of {', '.join(TRANSFORMATIONS)}, or circular:NAME with {' or '.join(sorted(WRAPPING))}"
+    f"uniform:NAME, with one of {', '.join(TRANSFORMATIONS)}, or circular:NAME with {' or '.join(sorted(WRAPPING))}, "
+    "and circular:NAME/N for what looks the same after an Nth of a turn"
 )
 
 
@@ -123,6 +136,8 @@ def parse_code(text: str) -> Code:
     prior, colon, name = text.partition(":")
     if text in TRANSFORMATIONS:
         prior, name = "uniform", text
+    if match := re.fullmatch(rf"{Circular.prior}:({'|'.join(sorted(WRAPPING))})/([0-9]{{1,6}})", text):
+        return Circular(match.group(1), int(match.group(2)))
     names = WRAPPING if prior == Circular.prior else TRANSFORMATIONS
     if prior in _PRIORS and (name in names or not (colon or name)):
         return _PRIORS[prior](name or None)

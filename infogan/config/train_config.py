@@ -171,9 +171,10 @@ class TrainConfig:
         "nets",
         **between(4, 1024),
     )
-    nets: Literal["stages", "svhn", "faces", "chairs"] = option(
+    nets: Literal["stages", "content", "svhn", "faces", "chairs"] = option(
         "stages",
-        "stages: as many as the side asks for; svhn (also for CelebA), faces, chairs: the paper's for these",
+        "stages: as many as the side asks for; content: these, for one thing before a plain background, seen in a "
+        "window that moves and grows with it; svhn (also for CelebA), faces, chairs: the paper's for these",
         "nets",
     )
     sync_batchnorm: bool = option(
@@ -226,6 +227,20 @@ class TrainConfig:
         10.0,
         "weight of the term that supervises each code named for a transformation by how far an augmented view is "
         "known to be transformed; 0: no such term, as in the paper, and all codes are free",
+        "extensions",
+        off=0.0,
+        **WEIGHT,
+    )
+    lambda_independence: float = option(
+        0.0,
+        "weight of the squared mean of each named code within each category of real images, which is 0 by the prior",
+        "extensions",
+        off=0.0,
+        **WEIGHT,
+    )
+    lambda_r1: float = option(
+        0.0,
+        "weight of the squared gradient of D's logits of real images (R1), which keeps D from winning",
         "extensions",
         off=0.0,
         **WEIGHT,
@@ -363,7 +378,7 @@ class TrainConfig:
     @property
     def has_extensions(self) -> bool:
         """Whether anything beyond the paper's objective is asked for."""
-        return bool(self.lambda_consistency or self.spec.named or self.terms)
+        return bool(self.lambda_consistency or self.spec.named or self.lambda_r1 or self.terms)
 
     @classmethod
     def from_preset(cls, preset: PresetName, **changes: Any) -> TrainConfig:

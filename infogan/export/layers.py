@@ -55,7 +55,7 @@ def generator_layers(generator: Generator) -> nn.Sequential:
     """Returns G as plain layers, from z and c side by side, (n, z + c), to images, NCHW in [-1, 1].
 
     Args:
-        generator: Left as it is.
+        generator: Left as it is; of one that draws windows, they go as far as these (`content_nets`).
     """
     plain = folded(generator)
     return nn.Sequential(

@@ -15,6 +15,7 @@ from collections.abc import Hashable, Iterable
 from torch import nn
 
 from infogan.config.train_config import TrainConfig
+from infogan.content_nets import N_PLACE
 from infogan.data.batches import UpdateBatch
 from infogan.extensions.base import Extension
 from infogan.extensions.information import entropy, information, joint_assignments, smoothed_information
@@ -49,9 +50,10 @@ class Consistency(Extension):
 
     def heads(self) -> dict[str, MakeHead]:
         n_overclusters, n_heads = self.config.overclusters, self.config.overcluster_heads
+        n_place = N_PLACE if self.config.nets == "content" else 0
         return {
             "q_head": lambda n_features, n_hidden: OverclusteredQ(
-                self.spec, n_features, n_hidden, n_overclusters, n_heads
+                self.spec, n_features, n_hidden, n_overclusters, n_heads, n_place
             )
         }
 

@@ -10,9 +10,14 @@ it follows what it is named for whatever moves this:
 
 S_j is a statistic that the transformation of code j changes, see `infogan.data.transformations`; deviation and
 derivatives are measured on training images before the first step. A code that wraps, an angle, turns as the image does,
-by any angle: its own slope is 1, and its error is half the squared chord, 1 - cos. With a fixed deviation Q errs as
-much on two codes as on any rotation of them, so that by the bound alone each may be a mixture of what people would tell
-apart. The supervision is t's parameters, which are known since t was drawn; no label is used.
+by any angle: its own slope is 1, or the order of the images' symmetry, and its error is half the squared chord,
+1 - cos. With a fixed deviation Q errs as much on two codes as on any rotation of them, so that by the bound alone each
+may be a mixture of what people would tell apart. The supervision is t's parameters, which are known since t was drawn;
+no label is used.
+
+What a view tells is how much a code differs from image to image, and not what it is. Independence adds that:
+
+    Σ_j Σ_k p(k) E[μ_j(x) | k]²        where  k ~ Q(k | x):  by the prior, codes are independent, and their mean is 0
 """
 
 from __future__ import annotations
@@ -64,7 +69,7 @@ class Equivariance(Extension):
         self.slopes = torch.tensor([told.slopes for told in instructions], device=images.device)
         # Of Q's means, which are those of the continuous codes alone.
         self.columns = [self.spec.continuous.index(told.position) for told in instructions]
-        self.wraps = torch.tensor([told.wraps for told in instructions], device=images.device)
+        self.wraps = torch.tensor([told.order is not None for told in instructions], device=images.device)
 
     def state_dict(self) -> dict[str, Any]:
         return {"slopes": self.slopes}
@@ -79,10 +84,15 @@ class Equivariance(Extension):
         assert batch.views is not None
         q_head = self.discriminator.q_head
         with statistics_kept(q_head):  # Q's running statistics are those of generated images alone
-            means = posterior_means(self.spec, q_head(torch.cat(batch.real_and_views())))
+            params = q_head(torch.cat(batch.real_and_views()))
+        means = posterior_means(self.spec, params)
         of_images, of_views = torch.stack([means[:, column] for column in self.columns], dim=1).chunk(2)
         loss = equivariance_loss(of_images, of_views, batch.views.parameters @ self.slopes.T, self.wraps)
-        return {"equivariance": Term(self.config.lambda_equivariance, loss)}
+        terms = {"equivariance": Term(self.config.lambda_equivariance, loss)}
+        if self.config.lambda_independence > 0:
+            level = independence_loss(of_images[:, ~self.wraps], category_shares(self.spec, params.chunk(2)[0]))
+            terms["independence"] = Term(self.config.lambda_independence, level)
+        return terms
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ class Instruction:
         parameters: The transformations whose parameters it is told.
         slopes: By how much the code grows per unit of each.
         reaches: The largest of each parameter of a view, to either side.
-        wraps: Whether the code is an angle that goes once round as the parameter does.
+        order: How often the code goes round as an angle is turned once; None for a code that is no angle.
     """
 
     position: int
@@ -103,11 +113,12 @@ class Instruction:
     parameters: tuple[str, ...]
     slopes: tuple[float, ...]
     reaches: tuple[float, ...]
-    wraps: bool = False
+    order: int | None = None
 
     def __str__(self) -> str:
-        if self.wraps:
-            return f"c{self.position + 1} (circular:{self.transformation}): grows by the same angle; views have any"
+        if self.order is not None:
+            times = "the same angle" if self.order == 1 else f"{self.order} times the angle"
+            return f"c{self.position + 1} (circular:{self.transformation}): grows by {times}; views have any"
         alone = _alone(self.transformation)
         told = zip(self.parameters, self.slopes, self.reaches, strict=True)
         parts = [
@@ -146,14 +157,14 @@ def instructions_for(
         code = spec.codes[position]
         assert not isinstance(code, Categorical)
         if isinstance(code, Circular):
-            slopes = tuple(float(other == name) / math.pi for other in names)
+            slopes = tuple(float(other == name) * code.order / math.pi for other in names)
         else:
             effects, deviation = _effects(measured, name)
             own = sum(share * effects[names.index(part)] for part, share in _alone(name).items())
             if not own > 0 or not deviation > LEAST_DEVIATION:
                 raise UserError(f"codes: expected images that differ in {name}, got such that do not")
             slopes = tuple(code.variance**0.5 * effect / deviation for effect in effects)
-        found.append(Instruction(position, name, names, slopes, reaches, isinstance(code, Circular)))
+        found.append(Instruction(position, name, names, slopes, reaches, getattr(code, "order", None)))
     return found
 
 
@@ -220,6 +231,27 @@ def equivariance_loss(
     """
     errors = means_of_views - means - shifts
     return torch.where(wraps, 1 - torch.cos(math.pi * errors), 0.5 * errors.square()).sum(dim=1).mean()
+
+
+def category_shares(spec: LatentSpec, q_params: Float[Tensor, "n q"]) -> Float[Tensor, "n k"]:
+    """Returns Q(k | x) of all codes' categories side by side, without a gradient; of no such code, a column of ones."""
+    shares = [q_params[:, spec.q_slices[i]].detach().softmax(dim=1) for i in spec.categorical]
+    return torch.cat(shares, dim=1) if shares else q_params.new_ones((len(q_params), 1))
+
+
+def independence_loss(means: Float[Tensor, "n j"], shares: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
+    """Returns the squared mean of each code within each category, weighted by how frequent that is.
+
+    What a code is told of views says by how much it differs from image to image, and not what it is: a level for each
+    category is free. By the prior, codes are independent, and a code's mean is 0 in each category.
+
+    Args:
+        means: Of Q's named codes, for images.
+        shares: Q(k | x) of the same images.
+    """
+    frequencies = shares.sum(dim=0).clamp_min(torch.finfo(shares.dtype).tiny)
+    of_categories = shares.T @ means / frequencies[:, None]
+    return ((frequencies / len(means))[:, None] * of_categories.square()).sum()
 
 
 @contextlib.contextmanager

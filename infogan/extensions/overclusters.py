@@ -39,13 +39,16 @@ class OverclusteredQ(nn.Module):
 
     overcluster_joints: Float[Tensor, "categorical heads k k"]
 
-    def __init__(self, spec: LatentSpec, n_features: int, n_hidden: int, n_overclusters: int, n_heads: int) -> None:
+    def __init__(
+        self, spec: LatentSpec, n_features: int, n_hidden: int, n_overclusters: int, n_heads: int, n_place: int = 0
+    ) -> None:
         super().__init__()
         self.spec, self.n_overclusters, self.n_heads = spec, n_overclusters, n_heads
+        self.n_kind = n_features - n_place
         self.sizes = [spec.codes[i].dim for i in spec.categorical]
         n_codes = len(self.sizes)
-        self.categories = nn.Linear(n_features, sum(self.sizes))
-        self.overclusters = nn.Linear(n_features, n_codes * n_heads * n_overclusters)
+        self.categories = nn.Linear(self.n_kind, sum(self.sizes))
+        self.overclusters = nn.Linear(self.n_kind, n_codes * n_heads * n_overclusters)
         n_continuous = spec.q_dim - sum(self.sizes)
         self.continuous = HiddenLayerHead(n_features, n_hidden, n_continuous) if n_continuous else None
         self.register_buffer(
@@ -66,11 +69,11 @@ class OverclusteredQ(nn.Module):
 
     def overcluster_logits(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n categorical heads k"]:
         """Returns the logits of all heads' over-clusters."""
-        return self.overclusters(features).unflatten(1, (-1, self.n_heads, self.n_overclusters))
+        return self.overclusters(features[:, : self.n_kind]).unflatten(1, (-1, self.n_heads, self.n_overclusters))
 
     def category_logits(self, features: Float[Tensor, "n features"]) -> list[Float[Tensor, "n g"]]:
         """Returns the logits of each code's categories."""
-        return [*self.categories(features).split(self.sizes, dim=1)]
+        return [*self.categories(features[:, : self.n_kind]).split(self.sizes, dim=1)]
 
     def forward(self, features: Float[Tensor, "n features"]) -> Float[Tensor, "n q"]:
         """Returns the parameters of Q(c|x)."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from infogan.config.spec import OF_COLOURS
 from infogan.config.train_config import HINTS, MAY_CHANGE, TrainConfig, differences
+from infogan.content_nets import build_content_nets
 from infogan.data.augment import AffineRange, Augmentation, Views
 from infogan.data.batches import ShuffledBatches, fair_sample, to_unit_range
 from infogan.data.transformations import background_of, thickness_range
@@ -324,6 +325,8 @@ def make_nets(
     heads = {name: make for extension in extensions for name, make in extension.heads().items()}
     if config.nets == "stages":
         generator, discriminator = build(config.spec, image_shape, config.width, **heads)
+    elif config.nets == "content":
+        generator, discriminator = build_content_nets(config.spec, image_shape, config.width, **heads)
     else:
         generator, discriminator = build_paper_nets(config.nets, config.spec, image_shape, config.width, **heads)
     for extension in extensions:

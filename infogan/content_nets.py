@@ -1,0 +1,238 @@
+"""Nets that look at the content of an image, wherever it is: D and Q see it in a window, and its place beside.
+
+    G: [z, c] -> G of `models.build`, up to the tanh: a window      [z, c] -> FC 64 -> FC 3: where it is, how large
+         -> the window put there -> tanh
+    D: x -> window of the content -> conv, a stage each -> FC 16w \\
+         -> the content's centre, log of its size, border's grey  -> features -> d_head, q_head
+
+Content is what differs from the mean of the image's border; its centre and size are moments, so that no part of this is
+learned. A window moves, grows and shrinks with the content: Q need not learn anew what a thing looks like at each place
+and in each size, and neither need G. Categories are not given the place (`extensions.overclusters`), and so are no
+places or sizes. D has layer normalisation instead of BatchNorm: real and generated windows differ too much for common
+statistics, and Q is to answer to either. For images of one thing before a plain background.
+
+Source: the window is the sampler of spatial transformers, Jaderberg et al. 2015, arXiv 1506.02025, with moments in the
+place of a localisation net.
+
+Axes: n batch, ch h w image, s side of the window.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from infogan.circular import embed_angles
+from infogan.config.spec import LatentSpec
+from infogan.models import (
+    NEGATIVE_SLOPE,
+    Discriminator,
+    Generator,
+    HiddenLayerHead,
+    ImageShape,
+    MakeHead,
+    Trunk,
+    initialise,
+)
+
+N_PLACE = 4  # features: the centre's x and y, the size, and the grey of the border
+N_PLACE_HIDDEN = 64  # units of G's that say where the window is
+MIN_WINDOW_PX = 16
+REACH = 2.25  # of D's window to each side of the centre, in deviations of the content; a square's corners are at 1.73
+PLACE_SCALE = 4.0  # so that places differ by about as much as other features
+LEAST_SIZE = 0.05  # of content, in half sides
+LEAST_CONTENT = 0.05  # of an image that has any: the mean squared difference from its border
+
+
+def build_content_nets(
+    spec: LatentSpec,
+    image_shape: ImageShape,
+    width: int,
+    d_head: MakeHead | None = None,
+    q_head: MakeHead | None = None,
+) -> tuple[Generator, Discriminator]:
+    """Returns G and D for images of any size, freshly initialised; see `models.build` for the rest."""
+    return ContentGenerator(spec, image_shape, width), ContentDiscriminator(spec, image_shape, width, d_head, q_head)
+
+
+class ContentGenerator(Generator):
+    """G(z, c): draws a window of half the image's side, and says where in the image it is and how large."""
+
+    def __init__(self, spec: LatentSpec, image_shape: ImageShape, width: int) -> None:
+        channels, self.image_height, self.image_width = image_shape
+        window_px = max(MIN_WINDOW_PX, min(image_shape[1:]) // 2)
+        super().__init__(spec, (channels, window_px, window_px), width)
+        n_inputs, embedding = embed_angles(spec)
+        self.place = nn.Sequential(
+            *embedding, nn.Linear(n_inputs, N_PLACE_HIDDEN), nn.LeakyReLU(NEGATIVE_SLOPE), nn.Linear(N_PLACE_HIDDEN, 3)
+        )
+        self.place.apply(initialise)
+        # The tanh comes last, once the window is put in its place: so an edge is as sharp as the image has pixels.
+        *layers, self.squash = self.draw
+        self.draw = nn.Sequential(*layers)
+
+    def forward(self, z: Float[Tensor, "n z"], c: Float[Tensor, "n c"]) -> Float[Tensor, "n ch h w"]:
+        """Returns images, NCHW in [-1, 1]."""
+        return self.put(super().forward(z, c), torch.cat([z, c], dim=1))
+
+    def put(self, windows: Float[Tensor, "n ch s s"], latents: Float[Tensor, "n zc"]) -> Float[Tensor, "n ch h w"]:
+        """Returns images in which windows, drawn from z and c, are where these say."""
+        return self.squash(placed(windows, self.place(latents), self.image_height, self.image_width))
+
+
+class ContentDiscriminator(Discriminator):
+    """D and Q on a trunk that sees a window of the content, and on its place.
+
+    Args:
+        spec: The latents.
+        image_shape: Of x.
+        width: Channels of the outer stage.
+        d_head: As in `models.build`.
+        q_head: As in `models.build`.
+    """
+
+    def __init__(
+        self,
+        spec: LatentSpec,
+        image_shape: ImageShape,
+        width: int,
+        d_head: MakeHead | None = None,
+        q_head: MakeHead | None = None,
+    ) -> None:
+        make_d, make_q = d_head or HiddenDHead, q_head or (lambda n, n_hidden: HiddenLayerHead(n, n_hidden, spec.q_dim))
+        window_px = max(MIN_WINDOW_PX, min(image_shape[1:]) // 4)
+        super().__init__(
+            spec,
+            (image_shape[0], window_px, window_px),
+            width,
+            lambda n_features, n_hidden: make_d(n_features + N_PLACE, n_hidden),
+            lambda n_features, n_hidden: make_q(n_features + N_PLACE, n_hidden),
+        )
+        self.trunk = Trunk(ContentTrunk(nn.Sequential(*map(_by_layer, self.trunk)), window_px))
+        for head in [part for part in self.q_head.modules() if isinstance(part, HiddenLayerHead)]:
+            # A place must pass unchanged, and the authors' N(0, 0.02) is too little of it: torch's own start.
+            head[0] = nn.Linear(head[0].in_features, head[0].out_features)
+            del head[1]
+
+
+class HiddenDHead(nn.Sequential):
+    """A d_head with a hidden layer: the place reaches D here, and no linear function of it has a best value."""
+
+    def __init__(self, n_features: int, n_hidden: int) -> None:
+        super().__init__(
+            nn.Linear(n_features, n_hidden), nn.LeakyReLU(NEGATIVE_SLOPE), nn.Linear(n_hidden, 1), nn.Flatten(0)
+        )
+
+
+def _by_layer(layer: nn.Module) -> nn.Module:
+    """Returns the layer, or of BatchNorm one that normalises each image by itself."""
+    if isinstance(layer, nn.BatchNorm2d):
+        return nn.GroupNorm(1, layer.num_features)
+    return nn.LayerNorm(layer.num_features) if isinstance(layer, nn.BatchNorm1d) else layer
+
+
+class ContentTrunk(nn.Module):
+    """Gives layers the window of the content, and appends the place to what they return.
+
+    Args:
+        layers: From windows to features.
+        window_px: Side of the window.
+    """
+
+    def __init__(self, layers: nn.Sequential, window_px: int) -> None:
+        super().__init__()
+        self.layers, self.window_px = layers, window_px
+
+    def forward(self, x: Float[Tensor, "n ch h w"]) -> Float[Tensor, "n features"]:
+        """Returns the features of images in [-1, 1], the last `N_PLACE` of which are the place."""
+        return self.features(*self.look(x))
+
+    def look(self, x: Float[Tensor, "n ch h w"]) -> tuple[Float[Tensor, "n ch s s"], Float[Tensor, "n place"]]:
+        """Returns the window of each image, and its place."""
+        centre, size, border = content_of(x)
+        place = PLACE_SCALE * torch.cat([centre, size.log(), border], dim=1)
+        return content_windows(x, centre, size, self.window_px), place
+
+    def features(
+        self, windows: Float[Tensor, "n ch s s"], place: Float[Tensor, "n place"]
+    ) -> Float[Tensor, "n features"]:
+        """Returns the features of windows and their places."""
+        return torch.cat([self.layers(windows), place], dim=1)
+
+
+def content_of(x: Float[Tensor, "n ch h w"]) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 1"], Float[Tensor, "n 1"]]:
+    """Returns the centre of the content, x and y in [-1, 1], its deviation from there in half sides, and the border.
+
+    A pixel's weight is its squared difference from the border's mean grey, so that a background that is nearly even
+    hardly counts.
+    """
+    grey = x.float().mean(dim=1)
+    border = _border_mean(grey[:, None])
+    weights = (grey - border[:, :, None]).square()
+    # What is missing is everywhere: or the place of next to nothing would change by much for next to nothing.
+    weights = weights + (LEAST_CONTENT - weights.mean(dim=(1, 2), keepdim=True)).clamp_min(0)
+    weights = weights / weights.sum(dim=(1, 2), keepdim=True)
+    of_columns, of_rows = weights.sum(dim=1), weights.sum(dim=2)
+    along_x, along_y = (_positions(of.shape[1], x.device) for of in (of_columns, of_rows))
+    centre = torch.stack([(of_columns * along_x).sum(dim=1), (of_rows * along_y).sum(dim=1)], dim=1)
+    squares = (of_columns * along_x**2).sum(dim=1) + (of_rows * along_y**2).sum(dim=1)
+    variance = squares - centre.square().sum(dim=1)
+    return centre, variance.clamp_min(LEAST_SIZE**2).sqrt()[:, None], border
+
+
+def _positions(n: int, device: torch.device) -> Float[Tensor, " n"]:
+    """Returns where the middles of n pixels are, a side going from -1 to 1."""
+    return (2 * torch.arange(n, device=device) + 1) / n - 1
+
+
+def content_windows(
+    x: Float[Tensor, "n ch h w"], centre: Float[Tensor, "n 2"], size: Float[Tensor, "n 1"], window_px: int
+) -> Float[Tensor, "n ch s s"]:
+    """Returns square windows around the content; beyond an image, its nearest border pixel is repeated.
+
+    No gradient passes to where a window is: the place has its own way.
+
+    Args:
+        x: Images.
+        centre: Of their content, as `content_of` returns it.
+        size: Likewise.
+        window_px: Side of the windows; each pixel is the mean of four bilinear samples.
+    """
+    centre, reach = centre.detach(), REACH * size.detach()
+    grid = _grid(reach, centre, len(x), 2 * window_px, 2 * window_px)
+    return F.avg_pool2d(F.grid_sample(x.float(), grid, padding_mode="border", align_corners=False), 2)
+
+
+def placed(
+    windows: Float[Tensor, "n ch s s"], place: Float[Tensor, "n 3"], height: int, width_px: int
+) -> Float[Tensor, "n ch h w"]:
+    """Returns images in which a window is somewhere, bilinear; around it is the mean of the window's border.
+
+    Args:
+        windows: Square.
+        place: The centre's x and y in [-1, 1], and the logarithm of the window's side in half sides of the image.
+        height: Of the images, in pixels.
+        width_px: Likewise.
+    """
+    windows, (centre, log_side) = windows.float(), place.float().split([2, 1], dim=1)
+    zoom = (math.log(2) - log_side).exp()
+    background = _border_mean(windows)[:, :, None, None]
+    grid = _grid(zoom, -zoom * centre, len(place), height, width_px)
+    return F.grid_sample(windows - background, grid, align_corners=False) + background
+
+
+def _border_mean(x: Float[Tensor, "n ch h w"]) -> Float[Tensor, "n ch"]:
+    """Returns the mean of the outermost pixels of each channel."""
+    return torch.cat([x[:, :, 0], x[:, :, -1], x[:, :, 1:-1, 0], x[:, :, 1:-1, -1]], dim=2).mean(dim=2)
+
+
+def _grid(
+    scale: Float[Tensor, "n 1"], shift: Float[Tensor, "n 2"], n: int, height: int, width_px: int
+) -> Float[Tensor, "n h w 2"]:
+    zero = torch.zeros_like(scale)
+    rows = [torch.cat([scale, zero, shift[:, :1]], dim=1), torch.cat([zero, scale, shift[:, 1:]], dim=1)]
+    return F.affine_grid(torch.stack(rows, dim=1), [n, 1, height, width_px], align_corners=False)

@@ -1,0 +1,175 @@
+"""Nets that see the content of an image: where content is, what moves with it, and what categories cannot know."""
+
+import copy
+
+import pytest
+import torch
+
+from infogan import TrainConfig, Trainer, UserError, load_nets, sample_prior
+from infogan.content_nets import (
+    N_PLACE,
+    PLACE_SCALE,
+    REACH,
+    ContentDiscriminator,
+    ContentGenerator,
+    content_of,
+    content_windows,
+    placed,
+)
+from infogan.data.dsprites import draw_pose
+from infogan.explorer.page import Explored, write_page
+from infogan.export.model import model_of
+from infogan.extensions.gradient_penalty import r1_penalty
+from infogan.training.checkpoint import CHECKPOINT_FORMAT
+from infogan.training.trainer import make_extensions, make_nets
+
+
+@pytest.fixture(scope="module")
+def sprites():
+    """Real sprites in [-1, 1] at all places, by shape and scale."""
+    return {
+        (shape, scale): torch.from_numpy(draw_pose(shape, scale, orientation=5))[:, None].float() / 127.5 - 1
+        for shape in (0, 1, 2)
+        for scale in (0, 3, 5)
+    }
+
+
+@pytest.fixture(scope="module")
+def config():
+    return TrainConfig.from_preset("sprites", width=4, batch_size=16, device="cpu", precision="float32")
+
+
+@pytest.fixture
+def discriminator(config):
+    torch.manual_seed(0)
+    return ContentDiscriminator(config.spec, (1, 64, 64), config.width).eval()
+
+
+def test_the_centre_of_content_is_the_sprite_s(sprites):
+    steps = 2 * (16 + 32 * torch.arange(32) / 31) / 64 - 1  # of the sprite's centre, in half sides
+    centre, _, border = content_of(sprites[0, 5])
+    assert (centre[:, 0] - steps.repeat_interleave(32)).abs().max() < 0.02
+    assert (centre[:, 1] - steps.repeat(32)).abs().max() < 0.02
+    assert torch.equal(border, torch.full((1024, 1), -1.0))
+
+
+def test_its_size_is_the_deviation_in_half_sides(sprites):
+    # Of a square, in each direction its side over the root of 12.
+    expected = 2 * (2 / 3) ** 0.5 * 9.6 / 64
+    assert content_of(sprites[0, 5])[1].mean().item() == pytest.approx(expected, rel=0.01)
+    assert content_of(sprites[0, 0])[1].mean().item() == pytest.approx(expected / 2, rel=0.03)
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_bright_or_dark_content_is_content_all_the_same(sprites, negative):
+    x = sprites[1, 3][::37]
+    centre, size, border = content_of(-x if negative else x)
+    assert torch.allclose(centre, content_of(x)[0]) and torch.allclose(size, content_of(x)[1])
+    assert border.unique().tolist() == [1.0 if negative else -1.0]
+
+
+def test_content_is_in_the_middle_of_its_window_and_fills_as_much_of_it_at_any_size(sprites):
+    sizes = []
+    for scale in (0, 3, 5):
+        x = sprites[2, scale][::41]
+        windows = content_windows(x, *content_of(x)[:2], window_px=32)
+        centre, size, _ = content_of(windows)
+        assert centre.abs().max() < 0.03
+        sizes.append(size.mean().item())
+    assert sizes == pytest.approx([1 / REACH] * 3, rel=0.04)
+
+
+def test_next_to_nothing_has_no_place(sprites):
+    """And so the gradient of its place is of the order of that of a sprite, not of 1 over nothing."""
+    faint = (-1 + 0.001 * (sprites[0, 5][:1] + 1)).requires_grad_()
+    centre, size, _ = content_of(faint)
+    assert centre.abs().max() < 1e-3 and size.item() == pytest.approx((2 / 3) ** 0.5, rel=0.01)
+    sprite = sprites[0, 5][:1].clone().requires_grad_()
+    steepest = [torch.autograd.grad(content_of(x)[0].sum(), x)[0].abs().max().item() for x in (faint, sprite)]
+    assert steepest[0] < steepest[1]
+
+
+def test_a_window_is_put_where_it_says():
+    windows = torch.full((3, 1, 32, 32), -4.0)
+    windows[:, :, 8:24, 8:24] = 4.0
+    place = torch.tensor([[0.0, 0.0, 0.0], [0.5, -0.25, -0.7], [-0.3, 0.1, -0.3]])
+    images = placed(windows, place, 64, 64)
+    centre, size, _ = content_of(images.tanh())
+    assert (centre - place[:, :2]).abs().max() < 0.01
+    # The bright part is half of a window, whose side is e^s half sides.
+    assert torch.allclose(size[:, 0], (2 / 3) ** 0.5 * place[:, 2].exp() / 4, rtol=0.05)
+    assert images[:, 0, 0, 0].tolist() == [-4.0] * 3
+
+
+def test_g_draws_images_of_any_size(config):
+    for shape in ((1, 28, 28), (3, 64, 48)):
+        generator = ContentGenerator(config.spec, shape, 4)
+        x = generator(*sample_prior(config.spec, 5, torch.Generator().manual_seed(0)))
+        assert x.shape == (5, *shape) and x.abs().max() <= 1
+
+
+def test_the_place_is_among_the_features_and_categories_do_not_see_it(config, sprites):
+    net = make_nets(config, (1, 64, 64), make_extensions(config), "cpu")[1].eval()
+    x = torch.cat([sprites[0, 5][:1], sprites[0, 5][-1:]])
+    features = net.trunk(x)
+    centre, size, border = content_of(x)
+    assert torch.equal(features[:, -N_PLACE:], PLACE_SCALE * torch.cat([centre, size.log(), border], dim=1))
+    moved = features.clone()
+    moved[:, -N_PLACE:] += 1
+    of, of_moved = net.q_head(features), net.q_head(moved)
+    assert torch.equal(of[:, :3], of_moved[:, :3])
+    assert (of[:, 3:] - of_moved[:, 3:]).abs().min() > 0
+    assert not torch.equal(net.d_head(features), net.d_head(moved))
+
+
+def test_an_image_is_seen_alone(discriminator, sprites):
+    """Nothing in D mixes images: in training, too, an answer depends on one image."""
+    x = sprites[1, 3][:8]
+    for net in (discriminator.eval(), discriminator.train()):
+        for all_at_once, alone in zip(net(x), net(x[:1]), strict=True):
+            assert torch.allclose(all_at_once[:1], alone, atol=1e-6)
+
+
+def test_r1_is_the_squared_gradient_and_has_one(discriminator, sprites):
+    x = sprites[1, 3][::300]
+    window, place = discriminator.trunk[0].look(x)
+
+    def logits(window, place):
+        return discriminator.d_head(discriminator.trunk[0].features(window, place))
+
+    generator, eps, squares = torch.Generator().manual_seed(0), 1e-3, []
+    with torch.no_grad():  # the squared slope along a random direction is, in the mean, the squared gradient
+        for _ in range(400):
+            steps = [torch.randn(part.shape, generator=generator) for part in (window, place)]
+            ahead, behind = (logits(window + e * steps[0], place + e * steps[1]) for e in (eps, -eps))
+            squares.append(((ahead - behind) / (2 * eps)).square())
+    penalty = r1_penalty(discriminator, x)
+    assert penalty.item() == pytest.approx(torch.stack(squares).mean().item(), rel=0.15)
+    penalty.backward()
+    assert discriminator.d_head[0].weight.grad.abs().sum() > 0
+    assert discriminator.trunk[0].layers[0].weight.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in discriminator.q_head.parameters())
+
+
+def test_a_run_on_sprites_is_exported_resumed_and_has_no_page(config, sprites, tmp_path):
+    images = torch.cat([x[::16] for x in sprites.values()])
+    images = ((images + 1) * 127.5).round().to(torch.uint8)
+    first = Trainer(config, images)
+    for _ in range(2):
+        metrics = first.train_step()
+    assert {"r1", "independence", "equivariance", "consistency_c1"} <= metrics.keys()
+    state = copy.deepcopy(first.state_dict())
+    expected = first.train_step()
+    again = Trainer(config, images)
+    again.load_state_dict(state)
+    assert {name: value.item() for name, value in again.train_step().items()} == {
+        name: value.item() for name, value in expected.items()
+    }
+    torch.save(state | {"format": CHECKPOINT_FORMAT, "name": "s", "seconds": 0.0}, tmp_path / "checkpoint.pt")
+    nets = load_nets(tmp_path / "checkpoint.pt")
+    model = model_of(tmp_path / "checkpoint.pt", None, torch.device("cpu"), "float32", [], train_encoder=False)
+    for trained, plain in zip(model.trained_graphs(), model.plain_graphs(), strict=True):
+        for theirs, ours in zip(trained.answers(), plain.answers(), strict=True):
+            assert torch.allclose(theirs, ours, atol=1e-5)
+    with pytest.raises(UserError, match="expected a model with other nets than --nets content"):
+        write_page([Explored(nets)], tmp_path / "page.html")
