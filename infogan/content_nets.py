@@ -77,11 +77,8 @@ class ContentGenerator(Generator):
 
     def forward(self, z: Float[Tensor, "n z"], c: Float[Tensor, "n c"]) -> Float[Tensor, "n ch h w"]:
         """Returns images, NCHW in [-1, 1]."""
-        return self.put(super().forward(z, c), torch.cat([z, c], dim=1))
-
-    def put(self, windows: Float[Tensor, "n ch s s"], latents: Float[Tensor, "n zc"]) -> Float[Tensor, "n ch h w"]:
-        """Returns images in which windows, drawn from z and c, are where these say."""
-        return self.squash(placed(windows, self.place(latents), self.image_height, self.image_width))
+        place = self.place(torch.cat([z, c], dim=1))
+        return self.squash(placed(super().forward(z, c), place, self.image_height, self.image_width))
 
 
 class ContentDiscriminator(Discriminator):

@@ -128,6 +128,7 @@ def test_boosted_trees_tell_ideal_codes_from_rotated_ones():
 def test_dci_is_an_entropy_weighted_by_importance():
     assert np.isnan(d.dci_disentanglement(np.array([[np.inf, 0.0], [0.0, 1.0]])))
     assert d.dci_disentanglement(np.zeros((2, 3))) == 0.0
+    assert d.dci_disentanglement(np.array([[1.0, -1e-17], [-1e-18, 1.0]])) == pytest.approx(1.0)
     assert d.dci_disentanglement(np.array([[0.5, 0.5], [0.5, 0.5]])) == pytest.approx(0.0)
     # Half of the importance is of a code that serves one factor, half of one that serves two equally.
     assert d.dci_disentanglement(np.array([[1.0, 0.0], [0.5, 0.5]])) == pytest.approx(0.5)

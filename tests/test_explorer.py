@@ -16,7 +16,7 @@ from PIL import Image
 from test_folding import SHAPES, live, real_images
 
 import infogan
-from infogan import TrainConfig, UserError, sample_prior
+from infogan import TrainConfig, UserError, evaluating, sample_prior
 from infogan.explorer import page as page_module
 from infogan.explorer.page import ASSETS, Explored, write_page
 from infogan.inversion.encoder import Encoder
@@ -92,6 +92,33 @@ def test_the_nets_of_a_page_agree_with_torch(image_shape, digits, visit, tmp_pat
     for net, expected in (("q", q_params), ("encoder", noise)):
         got = torch.tensor(page.evaluate(run, [net, channels_last(x)])).view_as(expected)
         assert (got - expected).abs().max() < 20 * HALF * expected.abs().max(), net
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "codes"), [((1, 64, 64), "cat3,circular:rotation/4,scale,shift-x"), ((3, 32, 48), "cat4,cat2")]
+)
+def test_nets_that_see_the_content_agree_with_torch(image_shape, codes, digits, visit, tmp_path):
+    nets = nets_of(codes, image_shape, nets="content", lambda_consistency=1.0)
+    x = real_images(digits, image_shape)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        live(nets.generator, nets.discriminator, nets.spec, x)
+        nets.generator.place[-1].weight.normal_(0, 1)  # windows anywhere, beyond the image too
+        nets.generator.draw[-1].weight.normal_(0, 0.5)
+        for layer in nets.discriminator.trunk[0].layers:
+            if isinstance(layer, torch.nn.GroupNorm | torch.nn.LayerNorm):
+                layer.weight.uniform_(0.5, 1.5)
+                layer.bias.uniform_(-0.5, 0.5)
+    page = visit(*write_page([Explored(nets)], tmp_path / "page.html"))
+    z, c = sample_prior(nets.spec, 9, torch.Generator().manual_seed(0))
+    with evaluating(nets.generator, nets.discriminator), torch.inference_mode():
+        images, q_params = nets.generator(z, c), nets.discriminator(x)[1]
+    latents = [{"z": each_z, "c": each_c} for each_z, each_c in zip(z.tolist(), c.tolist(), strict=True)]
+    drawn = torch.tensor(page.evaluate("(latents) => [...generate(latents)]", latents))
+    grey_levels = 127.5 * (drawn - torch.tensor(channels_last(images))).abs()
+    assert grey_levels.mean() < 1 and images.std() > 0.05
+    got = torch.tensor(page.evaluate("(x) => [...nets.q().run(Float32Array.from(x), 12)]", channels_last(x)))
+    assert (got.view_as(q_params) - q_params).abs().max() < 20 * HALF * q_params.abs().max()
 
 
 def test_the_product_in_the_page_is_what_its_source_says():

@@ -392,6 +392,7 @@ def dci_disentanglement(importances: Float[np.ndarray, "j f"]) -> float:
 
     Source: Eastwood & Williams 2018, section 2.
     """
+    importances = np.maximum(importances, 0)  # boosted trees have some that are below it by a rounding error
     total = importances.sum()
     if not np.isfinite(total):
         return float("nan")

@@ -1,7 +1,8 @@
 """The nets as a page runs them: lists of layers, and one array of float16 that holds their weights.
 
 A layer multiplies rows by a k × n matrix and adds a bias: rows are whole images (linear), 4 × 4 patches (conv), or
-pixels, whose products are added up in 4 × 4 patches (upconv). An activation follows. Activations are channels-last.
+pixels, whose products are added up in 4 × 4 patches (upconv). An activation follows. Nets that see the content of an
+image have lists of layers within a layer. Activations are channels-last.
 `matmul.wat` takes the matrix in panels of 16 columns, so n is padded with zeros to a multiple of 16.
 """
 
@@ -14,11 +15,18 @@ from jaxtyping import Float, Float16
 from torch import Tensor, nn
 
 from infogan.circular import AngleEmbedding
-from infogan.export import Crop, Unflatten
+from infogan.content_nets import LEAST_CONTENT, LEAST_SIZE, PLACE_SCALE, REACH, ContentTrunk
+from infogan.export import Crop, Placed, Unflatten
 from infogan.models import FlattenChannelsLast, ImageShape
 from infogan.system.errors import UserError
 
 PANEL_COLUMNS = 16
+OF_CONTENT = {
+    "reach": REACH,
+    "place_scale": PLACE_SCALE,
+    "least_size": LEAST_SIZE,
+    "least_content": LEAST_CONTENT,
+}
 Layer = dict[str, Any]
 
 
@@ -74,6 +82,19 @@ class Packer:
                 case Crop():
                     if (height, width) != (module.height, module.width_px):
                         layers.append({"kind": "crop", **image, "rows": module.height, "columns": module.width_px})
+                case nn.GroupNorm() | nn.LayerNorm():
+                    gains, biases = self._add(module.weight), self._add(module.bias)
+                    layers.append({"kind": "norm", "weight": gains, "bias": biases, "outputs": module.weight.numel()})
+                case Placed():
+                    size = {"rows": module.height, "columns": module.width_px}
+                    stacks = {"windows": self.pack(module.windows), "place": self.pack(module.place)}
+                    layers.append({"kind": "placed", "side": module.side, **size, **stacks})
+                case ContentTrunk():
+                    window: ImageShape = (channels, module.window_px, module.window_px)
+                    layers.append(
+                        {"kind": "content", **image, **OF_CONTENT, "windows": self.pack(module.layers, window)}
+                    )
+                    layers[-1]["side"] = module.window_px
                 case FlattenChannelsLast():
                     pass  # as activations lie in memory anyway
                 case _:
@@ -81,8 +102,8 @@ class Packer:
         return layers
 
     def _matrix(self, matrix: Float[Tensor, "k n"], bias: Tensor | None) -> Layer:
-        assert bias is not None, "a layer has a bias once BatchNorm is folded into it"
         k, n = matrix.shape
+        bias = matrix.new_zeros(n) if bias is None else bias
         padded = -(-n // PANEL_COLUMNS) * PANEL_COLUMNS
         panels = nn.functional.pad(matrix, (0, padded - n)).unflatten(1, (-1, PANEL_COLUMNS)).transpose(0, 1)
         places = {"weight": self._add(panels), "bias": self._add(bias)}

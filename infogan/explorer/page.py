@@ -15,7 +15,6 @@ from torch import nn
 
 from infogan.config.datasets import DIGIT_SETS
 from infogan.config.spec import Categorical, LatentSpec
-from infogan.content_nets import ContentGenerator
 from infogan.evaluation.files import evaluation_path, read_evaluation
 from infogan.evaluation.tables import class_names, matched_classes
 from infogan.explorer.layers import Packer
@@ -124,8 +123,6 @@ def _fill_in(models: str) -> str:
 def _describe(model: Explored) -> dict[str, Any]:
     """Returns what the page knows of a model; `page.html`'s scripts say what each entry is for."""
     nets, evaluation = model.nets, model.evaluation
-    if isinstance(nets.generator, ContentGenerator):
-        raise UserError(f"explorer: expected a model with other nets than --nets content, got {nets.name}")
     spec, packer = nets.spec, Packer()
     image_shape = nets.image_shape
     packed: dict[str, Any] = {

@@ -4,6 +4,10 @@
 
     Linear  Conv2d  ConvTranspose2d  ReLU  LeakyReLU  Tanh  FlattenChannelsLast  Unflatten  Crop  AngleEmbedding
 
+and of nets that see the content of an image, of these two, which have such stacks within, and what normalises there:
+
+    Placed  ContentTrunk  LayerNorm  GroupNorm
+
 The flattened entries of an image are ordered by row, then column, then channel: (h, w, ch).
 """
 
@@ -14,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from infogan.config.spec import LatentSpec
+from infogan.content_nets import ContentGenerator, placed
 from infogan.extensions.overclusters import OverclusteredQ
 from infogan.models import NEGATIVE_SLOPE, Discriminator, Generator, HiddenLayerHead
 from infogan.weights.folding import folded
@@ -51,19 +56,47 @@ class Crop(nn.Module):
         return x[:, :, : self.height, : self.width_px]
 
 
+class Placed(nn.Module):
+    """Puts a window where it belongs, as `content_nets.ContentGenerator` does.
+
+    Args:
+        windows: From z and c to windows.
+        place: From z and c to where they are.
+        height: Of the images, in pixels.
+        width_px: Likewise.
+    """
+
+    def __init__(self, windows: nn.Sequential, place: nn.Sequential, height: int, width_px: int) -> None:
+        super().__init__()
+        self.windows, self.place, self.height, self.width_px = windows, place, height, width_px
+
+    @property
+    def side(self) -> int:
+        """Of the windows, in pixels."""
+        crop = self.windows[-1]
+        assert isinstance(crop, Crop)
+        return crop.height
+
+    def forward(self, x: Float[Tensor, "n zc"]) -> Float[Tensor, "n ch h w"]:
+        return placed(self.windows(x), self.place(x), self.height, self.width_px)
+
+
 def generator_layers(generator: Generator) -> nn.Sequential:
     """Returns G as plain layers, from z and c side by side, (n, z + c), to images, NCHW in [-1, 1].
 
     Args:
-        generator: Left as it is; of one that draws windows, they go as far as these (`content_nets`).
+        generator: Left as it is.
     """
     plain = folded(generator)
-    return nn.Sequential(
+    layers = nn.Sequential(
         *plain.project,
         Unflatten(plain.seed_height, plain.seed_width),
         *plain.draw,
         Crop(plain.height, plain.width_px),
     )
+    if not isinstance(plain, ContentGenerator):
+        return layers
+    return nn.Sequential(Placed(layers, plain.place, plain.image_height, plain.image_width), plain.squash)
 
 
 def recognition_layers(discriminator: Discriminator) -> nn.Sequential:
@@ -84,11 +117,13 @@ def _in_one_stack(head: OverclusteredQ) -> nn.Sequential:
     With slope s, lrelu(x) - lrelu(-x) = (1 + s)·x: so a category passes the hidden layer of the continuous codes
     unchanged, as a pair of hidden units.
     """
+    # Categories are not given the last features, where these are a place.
+    n_place = head.n_features - head.categories.in_features
+    categories = _linear(nn.functional.pad(head.categories.weight, (0, n_place)), head.categories.bias)
     if head.continuous is None:
-        return nn.Sequential(head.categories)
+        return nn.Sequential(categories)
     hidden, _, output = head.continuous
     assert isinstance(hidden, nn.Linear) and isinstance(output, nn.Linear)
-    categories = head.categories
     first = _linear(
         torch.cat([hidden.weight, categories.weight, -categories.weight]),
         torch.cat([hidden.bias, categories.bias, -categories.bias]),

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from infogan.config.export_formats import Dtype
 from infogan.config.train_config import MAY_CHANGE, TrainConfig, differences
-from infogan.content_nets import ContentGenerator
 from infogan.evaluation.files import evaluation_path, read_evaluation
 from infogan.export.layers import generator_layers
 from infogan.inversion.encoder import Encoder
@@ -136,12 +135,9 @@ class _PlainGenerator(nn.Module):
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.layers = generator_layers(generator)
-        self.placing = generator if isinstance(generator, ContentGenerator) else None
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        latents = torch.cat([z, c], dim=1)
-        drawn = self.layers(latents)
-        return drawn if self.placing is None else self.placing.put(drawn, latents)
+        return self.layers(torch.cat([z, c], dim=1))
 
 
 class _PlainDiscriminator(nn.Module):

@@ -29,6 +29,7 @@ class OverclusteredQ(nn.Module):
         n_hidden: Of the hidden layer.
         n_overclusters: Of each head; at least as many as any code has categories.
         n_heads: For each categorical code.
+        n_place: Of the features, the last ones, which categories and over-clusters are not given.
 
     Attributes:
         categories: The logits of all codes' categories.
@@ -44,7 +45,7 @@ class OverclusteredQ(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.n_overclusters, self.n_heads = spec, n_overclusters, n_heads
-        self.n_kind = n_features - n_place
+        self.n_features, self.n_kind = n_features, n_features - n_place
         self.sizes = [spec.codes[i].dim for i in spec.categorical]
         n_codes = len(self.sizes)
         self.categories = nn.Linear(self.n_kind, sum(self.sizes))

@@ -3,6 +3,7 @@
 // Activations are channels-last. The product itself is matmul.wat, in WebAssembly, which is 20 times faster.
 
 const BLOCK_ROWS = 64; // rows of a product at once
+const NORM_EPSILON = 1e-5;
 const BLOCK_IMAGES = 16; // images at once, so that memory does not grow with a batch
 const ACTIVATIONS = {
   relu: (x) => { for (let i = 0; i < x.length; i++) if (x[i] < 0) x[i] = 0; },
@@ -29,6 +30,10 @@ const FLOAT_OF_HALF = Float32Array.from({ length: 65536 }, (_, bits) => {
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction);
 });
 
+function floatsOf(halves, at, count) {
+  return Float32Array.from(at === undefined ? [] : halves.subarray(at, at + count), (half) => FLOAT_OF_HALF[half]);
+}
+
 class Net {
   // layers: {kind, k, n, outputs, activation, weight, bias, …}: weight and bias are places in halves
   constructor(layers, halves, wasm) {
@@ -39,9 +44,13 @@ class Net {
     this.x = reserve(BLOCK_ROWS * most((layer) => layer.k));
     this.y = reserve(BLOCK_ROWS * most((layer) => layer.n));
     this.list = reserve(2 * BLOCK_ROWS * (most((layer) => layer.k) + 1));
-    this.layers = layers.map((layer) => layer.k === undefined ? layer : {
+    const within = (list) => list && new Net(list, halves, wasm);
+    this.layers = layers.map((layer) => layer.k === undefined ? {
+      ...layer, windows: within(layer.windows), place: within(layer.place),
+      gains: floatsOf(halves, layer.weight, layer.outputs), biases: floatsOf(halves, layer.bias, layer.outputs),
+    } : {
       ...layer, weightAt: reserve(layer.k * layer.n), productBiasAt: reserve(layer.n),
-      biases: Float32Array.from(halves.subarray(layer.bias, layer.bias + layer.outputs), (half) => FLOAT_OF_HALF[half]),
+      biases: floatsOf(halves, layer.bias, layer.outputs),
     });
     memory.grow(Math.ceil(end / 65536) - 1);
     this.memory = new Float32Array(memory.buffer);
@@ -158,6 +167,40 @@ class Net {
     for (let r = 0; r < count * rows; r++) {
       const from = (Math.floor(r / rows) * height + (r % rows)) * width * channels;
       out.set(x.subarray(from, from + columns * channels), r * columns * channels);
+    }
+    return out;
+  }
+
+  // Normalises each image or row of features by itself.
+  norm({ gains, biases, outputs }, x, count) {
+    const size = x.length / count, out = new Float32Array(x.length);
+    for (let r = 0; r < count; r++) {
+      const row = x.subarray(r * size, (r + 1) * size);
+      const mean = row.reduce((sum, value) => sum + value, 0) / size;
+      const scale = 1 / Math.sqrt(row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / size + NORM_EPSILON);
+      for (let i = 0; i < size; i++) out[r * size + i] = (row[i] - mean) * scale * gains[i % outputs] + biases[i % outputs];
+    }
+    return out;
+  }
+
+  content(layer, x, count) {
+    const size = x.length / count, windowSize = layer.side ** 2 * layer.channels;
+    const windows = new Float32Array(count * windowSize), places = [];
+    for (let r = 0; r < count; r++) {
+      const image = x.subarray(r * size, (r + 1) * size), content = contentOf(image, layer);
+      windows.set(windowOf(image, layer, content), r * windowSize);
+      places.push([content.x, content.y, Math.log(content.size), content.border].map((value) => layer.place_scale * value));
+    }
+    const features = layer.windows.run(windows, count), n = features.length / count;
+    return Float32Array.from(places.flatMap((place, r) => [...features.subarray(r * n, (r + 1) * n), ...place]));
+  }
+
+  placed(layer, x, count) {
+    const windows = layer.windows.run(x, count), places = layer.place.run(x, count), size = windows.length / count;
+    const channels = size / layer.side ** 2, out = new Float32Array(count * layer.rows * layer.columns * channels);
+    for (let r = 0; r < count; r++) {
+      const image = out.subarray(r * out.length / count, (r + 1) * out.length / count);
+      putWindow(windows.subarray(r * size, (r + 1) * size), places.subarray(3 * r, 3 * r + 3), { ...layer, channels }, image);
     }
     return out;
   }
