@@ -19,10 +19,7 @@ Axes: n batch, ch h w image, s side of the window.
 
 from __future__ import annotations
 
-import math
-
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -186,6 +183,27 @@ def _positions(n: int, device: torch.device) -> Float[Tensor, " n"]:
     return (2 * torch.arange(n, device=device) + 1) / n - 1
 
 
+def _pixels(positions: Float[Tensor, "n s"], n: int) -> Float[Tensor, "n s"]:
+    """Returns positions, a side going from -1 to 1, in pixels from the middle of the first of n."""
+    return ((positions + 1) * n - 1) / 2
+
+
+def _bilinear(at: Float[Tensor, "n s"], n: int) -> Float[Tensor, "n s pixels"]:
+    """Returns the weights of n pixels in samples that are taken where `at` says; beyond the pixels they are 0."""
+    return (1 - (at[:, :, None] - torch.arange(n, device=at.device)).abs()).clamp_min(0)
+
+
+def _sampled(
+    x: Float[Tensor, "n ch h w"], of_rows: Float[Tensor, "n s h"], of_columns: Float[Tensor, "n t w"]
+) -> Float[Tensor, "n ch s t"]:
+    """Returns samples of images. The axes are sampled one after the other, as products of matrices.
+
+    torch's own sampler has no deterministic gradient on CUDA.
+    """
+    with torch.autocast(x.device.type, enabled=False):  # a place is not to be rounded to eight bits
+        return of_rows[:, None] @ x.float() @ of_columns[:, None].transpose(2, 3)
+
+
 def content_windows(
     x: Float[Tensor, "n ch h w"], centre: Float[Tensor, "n 2"], size: Float[Tensor, "n 1"], window_px: int
 ) -> Float[Tensor, "n ch s s"]:
@@ -199,9 +217,12 @@ def content_windows(
         size: Likewise.
         window_px: Side of the windows; each pixel is the mean of four bilinear samples.
     """
-    centre, reach = centre.detach(), REACH * size.detach()
-    grid = _grid(reach, centre, len(x), 2 * window_px, 2 * window_px)
-    return F.avg_pool2d(F.grid_sample(x.float(), grid, padding_mode="border", align_corners=False), 2)
+    across = REACH * size.detach() * _positions(2 * window_px, x.device)
+    sampling = []
+    for of_centre, n_pixels in zip(centre.detach().flip(1).unbind(dim=1), x.shape[2:], strict=True):
+        at = _pixels(of_centre[:, None] + across, n_pixels).clamp(0, n_pixels - 1)
+        sampling.append(_bilinear(at, n_pixels).unflatten(1, (window_px, 2)).mean(dim=2))
+    return _sampled(x, *sampling)
 
 
 def placed(
@@ -215,21 +236,16 @@ def placed(
         height: Of the images, in pixels.
         width_px: Likewise.
     """
-    windows, (centre, log_side) = windows.float(), place.float().split([2, 1], dim=1)
-    zoom = (math.log(2) - log_side).exp()
+    windows, (x, y, log_side) = windows.float(), place.float().split(1, dim=1)
+    half_side, window_px = log_side.exp() / 2, windows.shape[-1]
+    of_rows, of_columns = (
+        _bilinear(_pixels((_positions(n, place.device) - centre) / half_side, window_px), window_px)
+        for n, centre in ((height, y), (width_px, x))
+    )
     background = _border_mean(windows)[:, :, None, None]
-    grid = _grid(zoom, -zoom * centre, len(place), height, width_px)
-    return F.grid_sample(windows - background, grid, align_corners=False) + background
+    return _sampled(windows - background, of_rows, of_columns) + background
 
 
 def _border_mean(x: Float[Tensor, "n ch h w"]) -> Float[Tensor, "n ch"]:
     """Returns the mean of the outermost pixels of each channel."""
     return torch.cat([x[:, :, 0], x[:, :, -1], x[:, :, 1:-1, 0], x[:, :, 1:-1, -1]], dim=2).mean(dim=2)
-
-
-def _grid(
-    scale: Float[Tensor, "n 1"], shift: Float[Tensor, "n 2"], n: int, height: int, width_px: int
-) -> Float[Tensor, "n h w 2"]:
-    zero = torch.zeros_like(scale)
-    rows = [torch.cat([scale, zero, shift[:, :1]], dim=1), torch.cat([zero, scale, shift[:, 1:]], dim=1)]
-    return F.affine_grid(torch.stack(rows, dim=1), [n, 1, height, width_px], align_corners=False)

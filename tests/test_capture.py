@@ -22,6 +22,11 @@ CASES = {
     "strokes": {**PHASED, "codes": "cat10,slant,thickness", "augment_thickness": True},
     "colours": {**PHASED, "codes": "cat10,brightness,contrast,hue,saturation"},
     "diffaugment": {**PHASED, "diffaugment": "color,translation,cutout", "baseline": True},
+    "content": {
+        **PHASED,
+        **{"codes": "cat4,circular:rotation/4,scale,shift-x", "nets": "content"},
+        **{"lambda_r1": 1.0, "lambda_independence": 3.0, "augment_shear": 0.0},
+    },
     "free": {"codes": "uniform,uniform", "lambda_consistency": 0.0},
     "lsgan": {"codes": "cat10,uniform", "lambda_consistency": 0.0, "gan_loss": "lsgan"},
 }

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from infogan import TrainConfig, Trainer, load_nets, sample_prior
 from infogan.content_nets import (
@@ -76,6 +77,48 @@ def test_content_is_in_the_middle_of_its_window_and_fills_as_much_of_it_at_any_s
         assert centre.abs().max() < 0.03
         sizes.append(size.mean().item())
     assert sizes == pytest.approx([1 / REACH] * 3, rel=0.04)
+
+
+def test_windows_are_sampled_as_torch_samples(sprites):
+    """Bilinear, in both directions; and no image of 64 px is rounded where nets calculate in bfloat16."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((6, 2, 40, 64), generator=generator)
+    centre, size = torch.rand((6, 2), generator=generator) * 2 - 1, torch.rand((6, 1), generator=generator)
+    maps = torch.zeros(6, 2, 3)
+    maps[:, 0, 0] = maps[:, 1, 1] = REACH * size[:, 0]
+    maps[:, :, 2] = centre
+    grid = F.affine_grid(maps, [6, 2, 32, 32], align_corners=False)
+    expected = F.avg_pool2d(F.grid_sample(x, grid, padding_mode="border", align_corners=False), 2)
+    assert torch.allclose(content_windows(x, centre, size, 16), expected, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(content_windows(x, centre, size, 16), expected, atol=1e-5)
+    windows, log_side = torch.rand((6, 2, 16, 16), generator=generator), torch.rand((6, 1), generator=generator) - 0.5
+    windows[:, :, [0, -1]] = windows[:, :, :, [0, -1]] = 0.0  # around it is the mean of the border
+    maps[:, 0, 0] = maps[:, 1, 1] = 2 / log_side.exp()[:, 0]
+    maps[:, :, 2] = -centre * maps[:, :1, 0]
+    expected = F.grid_sample(windows, F.affine_grid(maps, [6, 2, 40, 64], align_corners=False), align_corners=False)
+    assert torch.allclose(placed(windows, torch.cat([centre, log_side], dim=1), 40, 64), expected, atol=1e-5)
+
+
+def test_where_a_window_is_put_has_a_gradient():
+    # Smooth ones, since between two pixels the slope is another than between the next two.
+    row, column = torch.meshgrid(torch.linspace(-2, 2, 32), torch.linspace(-2, 2, 32), indexing="ij")
+    windows = torch.exp(-(row**2) - column**2).expand(2, 1, 32, 32)
+    weights = (torch.arange(24)[:, None] / 5).sin() + (torch.arange(32) / 7).cos()
+    place = torch.tensor([[0.13, -0.21, -0.1], [-0.4, 0.3, -0.6]])
+
+    def energy(place):
+        return (weights * placed(windows, place, 24, 32)).sum()
+
+    moved = place.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(energy(moved), moved)
+    for i in range(2):
+        for j in range(3):
+            step = torch.zeros(2, 3)
+            step[i, j] = 5e-3
+            slope = (energy(place + step) - energy(place - step)) / 1e-2
+            assert gradient[i, j].item() == pytest.approx(slope.item(), rel=0.1)
+    assert gradient.abs().min() > 1
 
 
 def test_next_to_nothing_has_no_place(sprites):
