@@ -109,7 +109,9 @@ class ContentDiscriminator(Discriminator):
         self.trunk = Trunk(ContentTrunk(nn.Sequential(*map(_by_layer, self.trunk)), window_px))
         for head in [part for part in self.q_head.modules() if isinstance(part, HiddenLayerHead)]:
             # A place must pass unchanged, and the authors' N(0, 0.02) is too little of it: torch's own start.
-            head[0] = nn.Linear(head[0].in_features, head[0].out_features)
+            hidden = head[0]
+            assert isinstance(hidden, nn.Linear)
+            head[0] = nn.Linear(hidden.in_features, hidden.out_features)
             del head[1]
 
 

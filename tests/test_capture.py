@@ -28,6 +28,7 @@ CASES = {
         **{"lambda_r1": 1.0, "lambda_independence": 3.0, "augment_shear": 0.0},
     },
     "free": {"codes": "uniform,uniform", "lambda_consistency": 0.0},
+    "flat": {"codes": "cat10,uniform", "lambda_consistency": 0.0, "lambda_r1": 1.0},
     "lsgan": {"codes": "cat10,uniform", "lambda_consistency": 0.0, "gan_loss": "lsgan"},
 }
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from infogan import TrainConfig, Trainer, load_nets, sample_prior
+from infogan import Discriminator, TrainConfig, Trainer, load_nets, sample_prior
 from infogan.content_nets import (
     N_PLACE,
     PLACE_SCALE,
@@ -191,6 +191,16 @@ def test_r1_is_the_squared_gradient_and_has_one(discriminator, sprites):
     assert discriminator.d_head[0].weight.grad.abs().sum() > 0
     assert discriminator.trunk[0].layers[0].weight.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in discriminator.q_head.parameters())
+
+
+def test_r1_leaves_running_statistics_as_they_are(config, sprites):
+    torch.manual_seed(0)
+    net = Discriminator(config.spec, (1, 64, 64), 4).train()
+    norms = [layer for layer in net.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    before = [layer.running_var.clone() for layer in norms]
+    r1_penalty(net, sprites[1, 3][::100]).backward()
+    assert norms and all(torch.equal(layer.running_var, old) for layer, old in zip(norms, before, strict=True))
+    assert net.trunk[0].weight.grad.abs().sum() > 0
 
 
 def test_a_run_on_sprites_is_resumed_and_exported(config, sprites, tmp_path):

@@ -18,6 +18,7 @@ from infogan.config.train_config import TrainConfig
 from infogan.content_nets import ContentTrunk
 from infogan.data.batches import UpdateBatch
 from infogan.extensions.base import Extension
+from infogan.extensions.equivariance import statistics_kept
 from infogan.losses import Term, Terms
 from infogan.models import Discriminator
 
@@ -41,10 +42,16 @@ def r1_penalty(discriminator: Discriminator, x_real: Float[Tensor, "n ch h w"]) 
         discriminator: D.
         x_real: Real images in [-1, 1].
     """
-    trunk = discriminator.trunk
-    sees_content = isinstance(trunk[0], ContentTrunk)
-    inputs = trunk[0].look(x_real) if sees_content else (x_real,)
-    inputs = tuple(part.detach().requires_grad_() for part in inputs)
-    logits = discriminator.d_head(trunk[0].features(*inputs) if sees_content else trunk(*inputs))
+    first = discriminator.trunk[0]
+    sees, features = (
+        (first.look, first.features) if isinstance(first, ContentTrunk) else (_as_it_is, discriminator.trunk)
+    )
+    inputs = [part.detach().requires_grad_() for part in sees(x_real)]
+    with statistics_kept(discriminator):
+        logits = discriminator.d_head(features(*inputs))
     gradients = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
     return torch.stack([gradient.flatten(1).square().sum(dim=1) for gradient in gradients]).sum(dim=0).mean()
+
+
+def _as_it_is(x: Float[Tensor, "n ch h w"]) -> tuple[Float[Tensor, "n ch h w"]]:
+    return (x,)
