@@ -7,12 +7,15 @@
 
 Content is what differs from the mean of the image's border; its centre and size are moments, so that no part of this is
 learned. A window moves, grows and shrinks with the content: Q need not learn anew what a thing looks like at each place
-and in each size, and neither need G. Categories are not given the place (`extensions.overclusters`), and so are no
-places or sizes. D has layer normalisation instead of BatchNorm: real and generated windows differ too much for common
-statistics, and Q is to answer to either. For images of one thing before a plain background.
+and in each size, and neither need G. With the consistency term, categories are not given the place
+(`extensions.overclusters`), and so are no places or sizes. D has layer normalisation instead of BatchNorm: real and
+generated windows differ too much for common statistics, and Q is to answer to either. For images of one thing before a
+plain background.
 
 Source: the window is the sampler of spatial transformers, Jaderberg et al. 2015, arXiv 1506.02025, with moments in the
 place of a localisation net.
+
+Places are in half sides of each axis: of an image that is not square, a window is as much longer as the image is.
 
 Axes: n batch, ch h w image, s side of the window.
 """
@@ -74,7 +77,8 @@ class ContentGenerator(Generator):
 
     def forward(self, z: Float[Tensor, "n z"], c: Float[Tensor, "n c"]) -> Float[Tensor, "n ch h w"]:
         """Returns images, NCHW in [-1, 1]."""
-        place = self.place(torch.cat([z, c], dim=1))
+        with torch.autocast(z.device.type, enabled=False):  # a place is not to be rounded to eight bits
+            place = self.place(torch.cat([z, c], dim=1).float())
         return self.squash(placed(super().forward(z, c), place, self.image_height, self.image_width))
 
 
@@ -202,7 +206,7 @@ def _sampled(
 
     torch's own sampler has no deterministic gradient on CUDA.
     """
-    with torch.autocast(x.device.type, enabled=False):  # a place is not to be rounded to eight bits
+    with torch.autocast(x.device.type, enabled=False):  # as G's place
         return of_rows[:, None] @ x.float() @ of_columns[:, None].transpose(2, 3)
 
 

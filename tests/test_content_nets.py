@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from infogan import Discriminator, TrainConfig, Trainer, load_nets, sample_prior
+from infogan import Discriminator, TrainConfig, Trainer, UserError, load_nets, sample_prior
 from infogan.content_nets import (
     N_PLACE,
     PLACE_SCALE,
@@ -223,3 +223,18 @@ def test_a_run_on_sprites_is_resumed_and_exported(config, sprites, tmp_path):
     for trained, plain in zip(model.trained_graphs(), model.plain_graphs(), strict=True):
         for theirs, ours in zip(trained.answers(), plain.answers(), strict=True):
             assert torch.allclose(theirs, ours, atol=1e-5)
+
+
+def test_d_s_hidden_layer_is_not_given_up_for_a_class_conditional_one():
+    with pytest.raises(UserError, match="--class-conditional-d: expected off with --nets content"):
+        TrainConfig(nets="content")
+
+
+def test_a_place_is_not_rounded_in_bfloat16(config):
+    torch.manual_seed(0)
+    generator = ContentGenerator(config.spec, (1, 64, 64), 4).eval()
+    seen = []
+    generator.place.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.autocast("cpu", torch.bfloat16):
+        generator(*sample_prior(config.spec, 3, torch.Generator().manual_seed(0)))
+    assert [places.dtype for places in seen] == [torch.float32]

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from infogan import Categorical, Gaussian, LatentSpec, Uniform, UserError
+from infogan.config.spec import Circular
 
 
 def test_paper_spec_has_the_paper_s_sizes_and_entropies():
@@ -50,6 +51,7 @@ def test_a_spec_reads_what_it_writes():
     assert str(LatentSpec.parse(text)) == text
     assert LatentSpec.parse(text).circular == (6, 7, 8)
     assert str(LatentSpec.parse("circular:rotation/1")) == "circular:rotation"
+    assert LatentSpec.parse("circular:rotation/4").codes == (Circular("rotation", 4),)
     assert LatentSpec.parse("uniform:slant") == LatentSpec.parse("slant") == LatentSpec((Uniform("slant"),))
 
 
@@ -101,3 +103,20 @@ def test_other_fields_are_checked(changes, message):
 def test_a_code_that_is_not_there_is_refused():
     with pytest.raises(UserError, match="--factor: expected one of c1, c2, got 'c3'"):
         LatentSpec.parse("cat10,uniform").index("c3", "--factor")
+
+
+@pytest.mark.parametrize("order", [0, 101, 1_000_000])
+def test_an_order_of_symmetry_has_a_range(order):
+    with pytest.raises(UserError, match=f"codes: expected an order of symmetry from 1 to 100, got {order}"):
+        LatentSpec.parse(f"circular:rotation/{order}")
+
+
+@pytest.mark.parametrize("codes", ["circular:rotation/x", "circular:rotation/04", "circular/4", "uniform:rotation/4"])
+def test_what_is_no_order_of_symmetry_is_no_code(codes):
+    with pytest.raises(UserError, match="codes: expected a comma-separated list"):
+        LatentSpec.parse(codes)
+
+
+def test_a_free_angle_has_no_order():
+    with pytest.raises(UserError, match="expected an order of symmetry of a code that is named"):
+        Circular(None, 4)

@@ -109,6 +109,10 @@ class Circular:
     def __post_init__(self) -> None:
         if not 1 <= self.order <= MAX_ORDER:
             raise UserError(f"codes: expected an order of symmetry from 1 to {MAX_ORDER}, got {self.order}")
+        if self.order > 1 and self.transformation is None:
+            raise UserError(
+                f"codes: expected an order of symmetry of a code that is named, got {self.order} of a free one"
+            )
 
     def __str__(self) -> str:
         if self.transformation is None:
@@ -136,7 +140,7 @@ def parse_code(text: str) -> Code:
     prior, colon, name = text.partition(":")
     if text in TRANSFORMATIONS:
         prior, name = "uniform", text
-    if match := re.fullmatch(rf"{Circular.prior}:({'|'.join(sorted(WRAPPING))})/([0-9]{{1,6}})", text):
+    if match := re.fullmatch(rf"{Circular.prior}:({'|'.join(sorted(WRAPPING))})/(0|[1-9][0-9]{{0,9}})", text):
         return Circular(match.group(1), int(match.group(2)))
     names = WRAPPING if prior == Circular.prior else TRANSFORMATIONS
     if prior in _PRIORS and (name in names or not (colon or name)):

@@ -49,8 +49,8 @@ class TrainConfig:
     # A name only: `from_preset` and the command line apply its values.
     preset: PresetName = option(
         DEFAULT_PRESET,
-        "start from these values; other flags override them; without it fashion starts from fashion, and all but "
-        "digits and letters from images",
+        "start from these values; other flags override them; without it dsprites starts from sprites, capitals from "
+        "letters, fashion from fashion, other digits and letters from digits, and all else from images",
         "run",
         first=True,
     )
@@ -148,7 +148,7 @@ class TrainConfig:
         "cat10,slant,thickness",
         "the codes c1, c2, ...: catK, uniform, gaussian, circular; or a continuous code is named for what it is to "
         f"follow in images: {', '.join(TRANSFORMATIONS)}, which is uniform, or gaussian:NAME, or circular:rotation or "
-        "circular:hue, by any angle",
+        "circular:hue, by any angle, or circular:rotation/N for what looks the same after an Nth of a turn",
         "codes",
         first=True,
         off="cat10,uniform,uniform",
@@ -233,7 +233,8 @@ class TrainConfig:
     )
     lambda_independence: float = option(
         0.0,
-        "weight of the squared mean of each named code within each category of real images, which is 0 by the prior",
+        "weight of the squared mean, within each category of real images, of each named code that is no angle; by the "
+        "prior it is 0",
         "extensions",
         off=0.0,
         **WEIGHT,
@@ -332,6 +333,12 @@ class TrainConfig:
             raise UserError(
                 f"--augment-contrast: expected 0 with a code named {moved[0]}, which views move by a known amount, "
                 f"got {self.augment_contrast}"
+            )
+        conditioned = self.lambda_consistency and self.spec.categorical and self.class_conditional_d
+        if self.nets == "content" and conditioned:
+            raise UserError(
+                "--class-conditional-d: expected off with --nets content, whose D has a hidden layer of its own, got "
+                "on; --no-class-conditional-d turns it off"
             )
         if self.lambda_consistency and self.spec.categorical:
             most = max(self.spec.codes[i].dim for i in self.spec.categorical)

@@ -18,6 +18,8 @@ no label is used.
 What a view tells is how much a code differs from image to image, and not what it is. Independence adds that:
 
     Σ_j Σ_k p(k) E[μ_j(x) | k]²        where  k ~ Q(k | x):  by the prior, codes are independent, and their mean is 0
+
+for codes that are no angles, and the categories of all categorical codes.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from infogan.data.transformations import TABLE
 from infogan.extensions.base import Extension
 from infogan.latents import posterior_means
 from infogan.losses import Term, Terms
+from infogan.system.distributed import mean_over_ranks
 from infogan.system.errors import UserError
 
 N_VIEWS = 5000  # that slopes are measured on
@@ -69,6 +72,7 @@ class Equivariance(Extension):
         self.slopes = torch.tensor([told.slopes for told in instructions], device=images.device)
         # Of Q's means, which are those of the continuous codes alone.
         self.columns = [self.spec.continuous.index(told.position) for told in instructions]
+        self.has_levels = any(told.order is None for told in instructions)
         self.wraps = torch.tensor([told.order is not None for told in instructions], device=images.device)
 
     def state_dict(self) -> dict[str, Any]:
@@ -89,7 +93,7 @@ class Equivariance(Extension):
         of_images, of_views = torch.stack([means[:, column] for column in self.columns], dim=1).chunk(2)
         loss = equivariance_loss(of_images, of_views, batch.views.parameters @ self.slopes.T, self.wraps)
         terms = {"equivariance": Term(self.config.lambda_equivariance, loss)}
-        if self.config.lambda_independence > 0:
+        if self.config.lambda_independence > 0 and self.has_levels:
             level = independence_loss(of_images[:, ~self.wraps], category_shares(self.spec, params.chunk(2)[0]))
             terms["independence"] = Term(self.config.lambda_independence, level)
         return terms
@@ -117,8 +121,9 @@ class Instruction:
 
     def __str__(self) -> str:
         if self.order is not None:
+            code = Circular(self.transformation, self.order)
             times = "the same angle" if self.order == 1 else f"{self.order} times the angle"
-            return f"c{self.position + 1} (circular:{self.transformation}): grows by {times}; views have any"
+            return f"c{self.position + 1} ({code}): grows by {times}; views have any"
         alone = _alone(self.transformation)
         told = zip(self.parameters, self.slopes, self.reaches, strict=True)
         parts = [
@@ -162,7 +167,10 @@ def instructions_for(
             effects, deviation = _effects(measured, name)
             own = sum(share * effects[names.index(part)] for part, share in _alone(name).items())
             if not own > 0 or not deviation > LEAST_DEVIATION:
-                raise UserError(f"codes: expected images that differ in {name}, got such that do not")
+                raise UserError(
+                    f"codes: expected images that differ in {name}, as far as what is not background shows, got such "
+                    "that do not"
+                )
             slopes = tuple(code.variance**0.5 * effect / deviation for effect in effects)
         found.append(Instruction(position, name, names, slopes, reaches, getattr(code, "order", None)))
     return found
@@ -249,9 +257,9 @@ def independence_loss(means: Float[Tensor, "n j"], shares: Float[Tensor, "n k"])
         means: Of Q's named codes, for images.
         shares: Q(k | x) of the same images.
     """
-    frequencies = shares.sum(dim=0).clamp_min(torch.finfo(shares.dtype).tiny)
-    of_categories = shares.T @ means / frequencies[:, None]
-    return ((frequencies / len(means))[:, None] * of_categories.square()).sum()
+    frequencies = mean_over_ranks(shares.mean(dim=0)).clamp_min(torch.finfo(shares.dtype).tiny)[:, None]
+    of_categories = mean_over_ranks(shares.T @ means / len(means)) / frequencies
+    return (frequencies * of_categories.square()).sum()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
     λ_R1 · E[‖∇_x D(x)‖²]        where  x ~ data,  D(x) a logit
 
 Without it, a D that tells all real images from all generated ones has nothing left to teach G. Of nets that see the
-content of an image, x is the window and the place (`content_nets`).
+content of an image, x is the window and the place (`content_nets`). Where D has BatchNorm, the gradient is that of the
+sum of a batch's logits, which an image changes by the statistics too.
 
 Source: Mescheder et al. 2018, arXiv 1801.04406, equation 9, which has γ/2 for λ_R1.
 """
