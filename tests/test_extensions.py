@@ -14,8 +14,9 @@ from infogan.data.augment import AffineRange, Augmentation, Views
 from infogan.data.batches import UpdateBatch
 from infogan.extensions.class_conditional import ClassConditionalD, ProjectionHead
 from infogan.extensions.consistency import CATEGORY_JOINT_UPDATE, CLUSTER_JOINT_UPDATE, Consistency
-from infogan.extensions.equivariance import Equivariance, category_shares, equivariance_loss, independence_loss
+from infogan.extensions.equivariance import Equivariance, equivariance_loss
 from infogan.extensions.gradient_penalty import GradientPenalty
+from infogan.extensions.independence import category_shares, independence_loss
 from infogan.extensions.information import entropy, information, joint_assignments, smoothed_information
 from infogan.extensions.overclusters import OverclusteredQ
 from infogan.training.trainer import augmentation_of, make_extensions, make_nets

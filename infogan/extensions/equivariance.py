@@ -14,12 +14,6 @@ by any angle: its own slope is 1, or the order of the images' symmetry, and its 
 1 - cos. With a fixed deviation Q errs as much on two codes as on any rotation of them, so that by the bound alone each
 may be a mixture of what people would tell apart. The supervision is t's parameters, which are known since t was drawn;
 no label is used.
-
-What a view tells is how much a code differs from image to image, and not what it is. Independence adds that:
-
-    Σ_j Σ_k p(k) E[μ_j(x) | k]²        where  k ~ Q(k | x):  by the prior, codes are independent, and their mean is 0
-
-for codes that are no angles, and the categories of all categorical codes.
 """
 
 from __future__ import annotations
@@ -41,9 +35,9 @@ from infogan.data.augment import Augmentation
 from infogan.data.batches import UpdateBatch, fair_sample, to_unit_range
 from infogan.data.transformations import TABLE
 from infogan.extensions.base import Extension
+from infogan.extensions.independence import category_shares, independence_loss
 from infogan.latents import posterior_means
 from infogan.losses import Term, Terms
-from infogan.system.distributed import mean_over_ranks
 from infogan.system.errors import UserError
 
 N_VIEWS = 5000  # that slopes are measured on
@@ -93,6 +87,7 @@ class Equivariance(Extension):
         of_images, of_views = torch.stack([means[:, column] for column in self.columns], dim=1).chunk(2)
         loss = equivariance_loss(of_images, of_views, batch.views.parameters @ self.slopes.T, self.wraps)
         terms = {"equivariance": Term(self.config.lambda_equivariance, loss)}
+        # Of the same means: Q reads the images once.
         if self.config.lambda_independence > 0 and self.has_levels:
             level = independence_loss(of_images[:, ~self.wraps], category_shares(self.spec, params.chunk(2)[0]))
             terms["independence"] = Term(self.config.lambda_independence, level)
@@ -239,27 +234,6 @@ def equivariance_loss(
     """
     errors = means_of_views - means - shifts
     return torch.where(wraps, 1 - torch.cos(math.pi * errors), 0.5 * errors.square()).sum(dim=1).mean()
-
-
-def category_shares(spec: LatentSpec, q_params: Float[Tensor, "n q"]) -> Float[Tensor, "n k"]:
-    """Returns Q(k | x) of all codes' categories side by side, without a gradient; of no such code, a column of ones."""
-    shares = [q_params[:, spec.q_slices[i]].detach().softmax(dim=1) for i in spec.categorical]
-    return torch.cat(shares, dim=1) if shares else q_params.new_ones((len(q_params), 1))
-
-
-def independence_loss(means: Float[Tensor, "n j"], shares: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-    """Returns the squared mean of each code within each category, weighted by how frequent that is.
-
-    What a code is told of views says by how much it differs from image to image, and not what it is: a level for each
-    category is free. By the prior, codes are independent, and a code's mean is 0 in each category.
-
-    Args:
-        means: Of Q's named codes, for images.
-        shares: Q(k | x) of the same images.
-    """
-    frequencies = mean_over_ranks(shares.mean(dim=0)).clamp_min(torch.finfo(shares.dtype).tiny)[:, None]
-    of_categories = mean_over_ranks(shares.T @ means / len(means)) / frequencies
-    return (frequencies * of_categories.square()).sum()
 
 
 @contextlib.contextmanager
