@@ -91,10 +91,8 @@ class Packer:
                     layers.append({"kind": "placed", "side": module.side, **size, **stacks})
                 case ContentTrunk():
                     window: ImageShape = (channels, module.window_px, module.window_px)
-                    layers.append(
-                        {"kind": "content", **image, **OF_CONTENT, "windows": self.pack(module.layers, window)}
-                    )
-                    layers[-1]["side"] = module.window_px
+                    stacks = {"windows": self.pack(module.layers, window)}
+                    layers.append({"kind": "content", "side": module.window_px, **image, **OF_CONTENT, **stacks})
                 case FlattenChannelsLast():
                     pass  # as activations lie in memory anyway
                 case _:
