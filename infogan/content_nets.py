@@ -1,7 +1,7 @@
 """Nets that look at the content of an image, wherever it is: D and Q see it in a window, and its place beside.
 
-    G: [z, c] -> G of `models.build`, up to the tanh: a window      [z, c] -> FC 64 -> FC 3: where it is, how large
-         -> the window put there -> tanh
+    G: [z, c] -> G of `models.build`, up to the tanh: a window      [z, c] -> its pose: where, how large, how far turned
+         -> its content at one size, turned, put there -> tanh
     D: x -> window of the content -> conv, a stage each -> FC 16w \\
          -> the content's centre, log of its size, border's grey  -> features -> d_head, q_head
 
@@ -22,11 +22,13 @@ Axes: n batch, ch h w image, s side of the window.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from infogan.circular import embed_angles
 from infogan.config.spec import LatentSpec
 from infogan.models import (
     NEGATIVE_SLOPE,
@@ -36,15 +38,15 @@ from infogan.models import (
     ImageShape,
     MakeHead,
     Trunk,
-    initialise,
 )
+from infogan.pose import Pose
 
 N_PLACE = 4  # features: the centre's x and y, the size, and the grey of the border
-N_PLACE_HIDDEN = 64  # units of G's that say where the window is
 MIN_WINDOW_PX = 16
 REACH = 2.25  # of D's window to each side of the centre, in deviations of the content; a square's corners are at 1.73
 PLACE_SCALE = 4.0  # so that places differ by about as much as other features
 LEAST_SIZE = 0.05  # of content, in half sides
+BRIGHTEST = 0.99  # of the mean window: beyond it, tanh has no gradient to speak of
 LEAST_CONTENT = 0.05  # of an image that has any: the mean squared difference from its border
 
 
@@ -60,26 +62,55 @@ def build_content_nets(
 
 
 class ContentGenerator(Generator):
-    """G(z, c): draws a window of half the image's side, and says where in the image it is and how large."""
+    """G(z, c): draws a window of half the image's side, and puts what it shows into the image by its pose.
+
+    Codes that pose it draw nothing, see `infogan.pose`; which they are, `fit` finds.
+    """
+
+    mean_window: Float[Tensor, "ch s s"]
 
     def __init__(self, spec: LatentSpec, image_shape: ImageShape, width: int) -> None:
         channels, self.image_height, self.image_width = image_shape
         window_px = max(MIN_WINDOW_PX, min(image_shape[1:]) // 2)
         super().__init__(spec, (channels, window_px, window_px), width)
-        n_inputs, embedding = embed_angles(spec)
-        self.place = nn.Sequential(
-            *embedding, nn.Linear(n_inputs, N_PLACE_HIDDEN), nn.LeakyReLU(NEGATIVE_SLOPE), nn.Linear(N_PLACE_HIDDEN, 3)
-        )
-        self.place.apply(initialise)
+        self.pose = Pose(spec)
+        self.register_buffer("mean_window", torch.zeros(channels, window_px, window_px))
         # The tanh comes last, once the window is put in its place: so an edge is as sharp as the image has pixels.
         *layers, self.squash = self.draw
         self.draw = nn.Sequential(*layers)
 
     def forward(self, z: Float[Tensor, "n z"], c: Float[Tensor, "n c"]) -> Float[Tensor, "n ch h w"]:
         """Returns images, NCHW in [-1, 1]."""
+        latents = torch.cat([z, c], dim=1)
+        drawn = (latents * self.pose.draws()).split([z.shape[1], c.shape[1]], dim=1)
+        windows = super().forward(*drawn)
         with torch.autocast(z.device.type, enabled=False):  # a place is not to be rounded to eight bits
-            place = self.place(torch.cat([z, c], dim=1).float())
-        return self.squash(placed(super().forward(z, c), place, self.image_height, self.image_width))
+            windows, pose = windows.float() + self.mean_window, self.pose(latents.float())
+            return self.squash(posed(windows, pose, self.image_height, self.image_width))
+
+    def fit(self, parts: Iterable[Float[Tensor, "_ ch h w"]]) -> None:
+        """Fits the pose to where training images have their content, and starts all windows as the mean of theirs.
+
+        So G begins with something of their grey on their background: else its content may be dark where theirs is
+        bright, for good.
+
+        Args:
+            parts: Such images in [-1, 1], some at a time.
+
+        Raises:
+            UserError: Neither codes nor noise are enough for what images differ in.
+        """
+        places, windows, side = [], [], self.mean_window.shape[-1]
+        for x in parts:
+            centre, size, _ = content_of(x)
+            places.append(torch.cat([centre, size], dim=1).cpu())
+            windows.append(content_windows(x, centre, size, side).cpu())
+        self.pose.fit(torch.cat(places))
+        mean = torch.cat(windows)
+        if self.pose.angle_column is not None:  # before it is turned, content has no angle
+            middle, angle = torch.zeros(len(mean), 2), torch.linspace(-math.pi, math.pi, len(mean))[:, None]
+            mean = turned(mean, middle, torch.full_like(angle, 1 / REACH), angle)
+        self.mean_window.copy_(mean.mean(dim=0).clamp(-BRIGHTEST, BRIGHTEST).atanh())
 
 
 class ContentDiscriminator(Discriminator):
@@ -231,22 +262,79 @@ def content_windows(
     return _sampled(x, *sampling)
 
 
+def posed(
+    windows: Float[Tensor, "n ch s s"], pose: Float[Tensor, "n 4"], height: int, width_px: int
+) -> Float[Tensor, "n ch h w"]:
+    """Returns images in which what windows show has a pose.
+
+    Args:
+        windows: Square, before the tanh.
+        pose: The content's centre in [-1, 1], x and y, its deviation from there in half sides, its angle in radians.
+        height: Of the images, in pixels.
+        width_px: Likewise.
+    """
+    centre, size, angle = pose.split([2, 1, 1], dim=1)
+    shown = turned(windows, *content_of(windows.tanh())[:2], angle)
+    return placed(shown, centre, REACH * size.clamp_min(LEAST_SIZE), height, width_px)
+
+
+def turned(
+    windows: Float[Tensor, "n ch s s"],
+    centre: Float[Tensor, "n 2"],
+    size: Float[Tensor, "n 1"],
+    angle: Float[Tensor, "n 1"],
+) -> Float[Tensor, "n ch s s"]:
+    """Returns windows with their content in the middle, at one size and turned, bilinear; beyond them is their border.
+
+    Args:
+        windows: Square.
+        centre: Of their content, as `content_of` returns it.
+        size: Likewise.
+        angle: In radians, counter-clockwise.
+    """
+    channels, side = windows.shape[1:3]
+    along = REACH * size * _positions(side, windows.device)
+    x, y = along[:, None, :], along[:, :, None]
+    cos, sin = angle.cos()[:, :, None], angle.sin()[:, :, None]
+    x, y = (
+        _pixels(offset.flatten(1) + middle, side)
+        for offset, middle in zip((cos * x - sin * y, sin * x + cos * y), centre.split(1, dim=1), strict=True)
+    )
+    border = _border_mean(windows)[:, :, None]
+    inner = windows.flatten(2) - border
+    samples = torch.zeros_like(inner)
+    left, top = x.detach().floor(), y.detach().floor()
+    for row in (top, top + 1):
+        for column in (left, left + 1):
+            within = (row >= 0) & (row < side) & (column >= 0) & (column < side)
+            weight = (1 - (x - column).abs()) * (1 - (y - row).abs()) * within
+            at = torch.where(within, row * side + column, 0).long()
+            # Its gradient is deterministic on CUDA too; that of torch's own sampler is not.
+            samples = samples + weight[:, None] * inner.gather(2, at[:, None].expand(-1, channels, -1))
+    return (samples + border).view_as(windows)
+
+
 def placed(
-    windows: Float[Tensor, "n ch s s"], place: Float[Tensor, "n 3"], height: int, width_px: int
+    windows: Float[Tensor, "n ch s s"],
+    centre: Float[Tensor, "n 2"],
+    half_side: Float[Tensor, "n 1"],
+    height: int,
+    width_px: int,
 ) -> Float[Tensor, "n ch h w"]:
     """Returns images in which a window is somewhere, bilinear; around it is the mean of the window's border.
 
     Args:
         windows: Square.
-        place: The centre's x and y in [-1, 1], and the logarithm of the window's side in half sides of the image.
+        centre: Where their centres are, x and y in [-1, 1].
+        half_side: Of the windows, in half sides of the image.
         height: Of the images, in pixels.
         width_px: Likewise.
     """
-    windows, (x, y, log_side) = windows.float(), place.float().split(1, dim=1)
-    half_side, window_px = log_side.exp() / 2, windows.shape[-1]
+    x, y = centre.split(1, dim=1)
+    window_px = windows.shape[-1]
     of_rows, of_columns = (
-        _bilinear(_pixels((_positions(n, place.device) - centre) / half_side, window_px), window_px)
-        for n, centre in ((height, y), (width_px, x))
+        _bilinear(_pixels((_positions(n, centre.device) - middle) / half_side, window_px), window_px)
+        for n, middle in ((height, y), (width_px, x))
     )
     background = _border_mean(windows)[:, :, None, None]
     return _sampled(windows - background, of_rows, of_columns) + background

@@ -1,10 +1,13 @@
 """Nets that see the content of an image: where content is, what moves with it, and what categories cannot know."""
 
 import copy
+import dataclasses
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from infogan import Discriminator, TrainConfig, Trainer, UserError, load_nets, sample_prior
 from infogan.content_nets import (
@@ -16,8 +19,11 @@ from infogan.content_nets import (
     content_of,
     content_windows,
     placed,
+    posed,
+    turned,
 )
 from infogan.data.dsprites import draw_pose
+from infogan.data.transformations import TABLE
 from infogan.export.model import model_of
 from infogan.extensions.gradient_penalty import r1_penalty
 from infogan.training.checkpoint import CHECKPOINT_FORMAT
@@ -92,31 +98,64 @@ def test_windows_are_sampled_as_torch_samples(sprites):
     assert torch.allclose(content_windows(x, centre, size, 16), expected, atol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.allclose(content_windows(x, centre, size, 16), expected, atol=1e-5)
-    windows, log_side = torch.rand((6, 2, 16, 16), generator=generator), torch.rand((6, 1), generator=generator) - 0.5
+    windows, half_side = torch.rand((6, 2, 16, 16), generator=generator), torch.rand((6, 1), generator=generator) + 0.3
     windows[:, :, [0, -1]] = windows[:, :, :, [0, -1]] = 0.0  # around it is the mean of the border
-    maps[:, 0, 0] = maps[:, 1, 1] = 2 / log_side.exp()[:, 0]
+    maps[:, 0, 0] = maps[:, 1, 1] = 1 / half_side[:, 0]
     maps[:, :, 2] = -centre * maps[:, :1, 0]
     expected = F.grid_sample(windows, F.affine_grid(maps, [6, 2, 40, 64], align_corners=False), align_corners=False)
-    assert torch.allclose(placed(windows, torch.cat([centre, log_side], dim=1), 40, 64), expected, atol=1e-5)
+    assert torch.allclose(placed(windows, centre, half_side, 40, 64), expected, atol=1e-5)
 
 
-def test_where_a_window_is_put_has_a_gradient():
+def test_windows_are_turned_as_torch_turns():
+    generator = torch.Generator().manual_seed(0)
+    windows = torch.rand((6, 2, 16, 16), generator=generator)
+    windows[:, :, [0, -1]] = windows[:, :, :, [0, -1]] = 0.0  # beyond them is the mean of the border
+    centre, size = torch.rand((6, 2), generator=generator) - 0.5, torch.rand((6, 1), generator=generator) / 2
+    angle = torch.rand((6, 1), generator=generator) * 7 - 3.5
+    cos, sin = REACH * size * angle.cos(), REACH * size * angle.sin()
+    maps = torch.stack(
+        [torch.cat([cos, -sin, centre[:, :1]], dim=1), torch.cat([sin, cos, centre[:, 1:]], dim=1)], dim=1
+    )
+    expected = F.grid_sample(windows, F.affine_grid(maps, [6, 2, 16, 16], align_corners=False), align_corners=False)
+    assert torch.allclose(turned(windows, centre, size, angle), expected, atol=1e-5)
+
+
+def test_what_a_window_shows_is_where_its_pose_says_however_it_was_drawn():
+    """A bar that is drawn off the middle, small or large, has the centre, the size and the angle of the pose."""
+    at = (2 * torch.arange(32) + 1) / 32 - 1
+    windows = []
+    for x, y, length in ((-0.2, 0.3, 0.4), (0.0, 0.0, 0.8), (0.3, -0.1, 0.5)):
+        inside = (length - (at[None] - x).abs()).minimum(length / 3 - (at[:, None] - y).abs())
+        windows.append((16 * inside).clamp(-4, 4)[None])
+    angle = torch.tensor([[0.0], [math.pi / 6], [-math.pi / 4]])
+    pose = torch.cat([torch.tensor([[0.0, 0.0, 0.3], [0.5, -0.25, 0.15], [-0.3, 0.1, 0.2]]), angle], dim=1)
+    images = posed(torch.stack(windows), pose, 64, 64)
+    centre, size, _ = content_of(images.tanh())
+    assert (centre - pose[:, :2]).abs().max() < 0.01
+    assert torch.allclose(size, pose[:, 2:3], rtol=0.05)
+    statistic = TABLE["rotation"].statistic(images.tanh(), -1.0)  # counter-clockwise on the screen
+    assert torch.allclose(statistic, angle[:, 0], atol=0.05)
+    assert images[:, 0, 0, 0].max() < -3
+
+
+def test_where_content_is_drawn_has_a_gradient():
     # Smooth ones, since between two pixels the slope is another than between the next two.
     row, column = torch.meshgrid(torch.linspace(-2, 2, 32), torch.linspace(-2, 2, 32), indexing="ij")
-    windows = torch.exp(-(row**2) - column**2).expand(2, 1, 32, 32)
-    weights = (torch.arange(24)[:, None] / 5).sin() + (torch.arange(32) / 7).cos()
-    place = torch.tensor([[0.13, -0.21, -0.1], [-0.4, 0.3, -0.6]])
+    windows = (torch.exp(-(row**2) - column**2) - 0.5).expand(2, 1, 32, 32)
+    weights = (torch.arange(32)[:, None] / 5).sin() + (torch.arange(32) / 7).cos()
+    angle = torch.tensor([[0.3], [-2.0]])
 
-    def energy(place):
-        return (weights * placed(windows, place, 24, 32)).sum()
+    def energy(at):
+        return (weights * turned(windows, at[:, :2], at[:, 2:], angle)).sum()
 
-    moved = place.clone().requires_grad_()
+    start = torch.tensor([[0.13, -0.21, 0.4], [-0.2, 0.3, 0.3]])
+    moved = start.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(energy(moved), moved)
     for i in range(2):
         for j in range(3):
             step = torch.zeros(2, 3)
             step[i, j] = 5e-3
-            slope = (energy(place + step) - energy(place - step)) / 1e-2
+            slope = (energy(start + step) - energy(start - step)) / 1e-2
             assert gradient[i, j].item() == pytest.approx(slope.item(), rel=0.1)
     assert gradient.abs().min() > 1
 
@@ -131,18 +170,6 @@ def test_next_to_nothing_has_no_place(sprites):
     assert steepest[0] < steepest[1]
 
 
-def test_a_window_is_put_where_it_says():
-    windows = torch.full((3, 1, 32, 32), -4.0)
-    windows[:, :, 8:24, 8:24] = 4.0
-    place = torch.tensor([[0.0, 0.0, 0.0], [0.5, -0.25, -0.7], [-0.3, 0.1, -0.3]])
-    images = placed(windows, place, 64, 64)
-    centre, size, _ = content_of(images.tanh())
-    assert (centre - place[:, :2]).abs().max() < 0.01
-    # The bright part is half of a window, whose side is e^s half sides.
-    assert torch.allclose(size[:, 0], (2 / 3) ** 0.5 * place[:, 2].exp() / 4, rtol=0.05)
-    assert images[:, 0, 0, 0].tolist() == [-4.0] * 3
-
-
 def test_g_draws_images_of_any_size(config):
     for shape in ((1, 28, 28), (3, 64, 48)):
         generator = ContentGenerator(config.spec, shape, 4)
@@ -150,7 +177,20 @@ def test_g_draws_images_of_any_size(config):
         assert x.shape == (5, *shape) and x.abs().max() <= 1
 
 
+def test_g_starts_with_sprites_of_the_places_and_the_grey_of_real_ones(config, sprites):
+    x = torch.cat([images[::10] for images in sprites.values()])
+    torch.manual_seed(0)
+    generator = ContentGenerator(config.spec, (1, 64, 64), 4).train()
+    generator.fit(x.split(100))
+    drawn = generator(*sample_prior(config.spec, 500, torch.Generator().manual_seed(0)))
+    (centre, size, border), (centre_of_real, size_of_real, _) = content_of(drawn), content_of(x)
+    assert border.max() < -0.9 and drawn.amax(dim=(1, 2, 3)).min() > 0.5  # bright on dark, all of them
+    assert torch.allclose(centre.std(dim=0), centre_of_real.std(dim=0), rtol=0.1)
+    assert size.mean().item() == pytest.approx(size_of_real.mean().item(), rel=0.1)
+
+
 def test_the_place_is_among_the_features_and_categories_do_not_see_it(config, sprites):
+    config = dataclasses.replace(config, lambda_consistency=1.0)
     net = make_nets(config, (1, 64, 64), make_extensions(config), "cpu")[1].eval()
     x = torch.cat([sprites[0, 5][:1], sprites[0, 5][-1:]])
     features = net.trunk(x)
@@ -203,13 +243,16 @@ def test_r1_leaves_running_statistics_as_they_are(config, sprites):
     assert net.trunk[0].weight.grad.abs().sum() > 0
 
 
-def test_a_run_on_sprites_is_resumed_and_exported(config, sprites, tmp_path):
+@pytest.mark.parametrize("codes", [None, "cat3,circular,uniform"])
+def test_a_run_on_sprites_is_resumed_and_exported(codes, config, sprites, tmp_path):
+    config = dataclasses.replace(config, codes=codes or config.codes)
     images = torch.cat([x[::16] for x in sprites.values()])
     images = ((images + 1) * 127.5).round().to(torch.uint8)
     first = Trainer(config, images)
     for _ in range(2):
         metrics = first.train_step()
-    assert {"r1", "independence", "equivariance", "consistency_c1"} <= metrics.keys()
+    assert {"r1", "independence"} | ({"equivariance"} if codes is None else set()) <= metrics.keys()
+    assert not torch.equal(first.generator.pose.own_size.weight, torch.zeros(1, config.spec.c_dim))
     state = copy.deepcopy(first.state_dict())
     expected = first.train_step()
     again = Trainer(config, images)
@@ -219,6 +262,7 @@ def test_a_run_on_sprites_is_resumed_and_exported(config, sprites, tmp_path):
     }
     torch.save(state | {"format": CHECKPOINT_FORMAT, "name": "s", "seconds": 0.0}, tmp_path / "checkpoint.pt")
     assert load_nets(tmp_path / "checkpoint.pt").step == 2
+    save_file(load_nets(tmp_path / "checkpoint.pt").generator.state_dict(), tmp_path / "g.safetensors")
     model = model_of(tmp_path / "checkpoint.pt", None, torch.device("cpu"), "float32", [], train_encoder=False)
     for trained, plain in zip(model.trained_graphs(), model.plain_graphs(), strict=True):
         for theirs, ours in zip(trained.answers(), plain.answers(), strict=True):
@@ -234,7 +278,7 @@ def test_a_place_is_not_rounded_in_bfloat16(config):
     torch.manual_seed(0)
     generator = ContentGenerator(config.spec, (1, 64, 64), 4).eval()
     seen = []
-    generator.place.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    generator.pose.register_forward_hook(lambda module, inputs, output: seen.append(output))
     with torch.autocast("cpu", torch.bfloat16):
         generator(*sample_prior(config.spec, 3, torch.Generator().manual_seed(0)))
-    assert [places.dtype for places in seen] == [torch.float32]
+    assert [poses.dtype for poses in seen] == [torch.float32]

@@ -103,7 +103,10 @@ def test_nets_that_see_the_content_agree_with_torch(image_shape, codes, digits, 
     torch.manual_seed(0)
     with torch.no_grad():
         live(nets.generator, nets.discriminator, nets.spec, x)
-        nets.generator.place[-1].weight.normal_(0, 1)  # windows anywhere, beyond the image too
+        # Windows anywhere, beyond the image too.
+        nets.generator.pose.fit(torch.rand((500, 3)) * torch.tensor([2.0, 2.0, 0.6]) - torch.tensor([1.0, 1.0, -0.1]))
+        nets.generator.pose.own_size.weight.normal_(0, 0.3)
+        nets.generator.mean_window.normal_(0, 0.5)
         nets.generator.draw[-1].weight.normal_(0, 0.5)
         for layer in nets.discriminator.trunk[0].layers:
             if isinstance(layer, torch.nn.GroupNorm | torch.nn.LayerNorm):

@@ -489,17 +489,28 @@ class TestEquivariance:
             assert loss.item() == pytest.approx(expected, abs=1e-5)
 
     def test_a_code_that_is_independent_of_the_category_costs_nothing(self):
-        shares = one_hot(torch.arange(90) % 3, 3).float()
+        shares = one_hot(torch.arange(180) % 3, 3).float()
         level = torch.tensor([0.3, -0.1, 0.0])
-        spread = torch.linspace(-1, 1, 30).repeat_interleave(3)
+        spread = torch.linspace(-1, 1, 30).repeat_interleave(6)  # in each category, and in each half of it
         assert independence_loss(spread[:, None], shares).item() == pytest.approx(0, abs=1e-12)
         # A level of each category costs its square, by how frequent the category is.
         apart = (spread + shares @ level)[:, None]
         assert independence_loss(apart, shares).item() == pytest.approx((0.09 + 0.01) / 3, rel=1e-4)
         assert independence_loss(torch.cat([apart, apart], dim=1), shares).item() == pytest.approx(0.2 / 3, rel=1e-4)
         # Without categories it is the level of all images; with an empty one nothing is divided by nothing.
-        assert independence_loss(apart, torch.ones(90, 1)).item() == pytest.approx((0.2 / 3) ** 2, rel=1e-4)
-        assert independence_loss(apart, torch.cat([shares, torch.zeros(90, 1)], dim=1)).isfinite()
+        assert independence_loss(apart, torch.ones(180, 1)).item() == pytest.approx((0.2 / 3) ** 2, rel=1e-4)
+        assert independence_loss(apart, torch.cat([shares, torch.zeros(180, 1)], dim=1)).isfinite()
+
+    def test_independence_has_no_bias(self):
+        """Of codes that are independent it is 0 in the mean, however small the batch is."""
+        generator = torch.Generator().manual_seed(0)
+        losses = []
+        for _ in range(4000):
+            means = torch.rand((24, 1), generator=generator) * 2 - 1
+            losses.append(independence_loss(means, one_hot(torch.arange(24) // 2 % 3, 3).float()))
+        found = torch.stack(losses)
+        # The square of one mean would be 1/24, in deviations of the mean of all losses more than 60.
+        assert found.mean().abs() < 4 * found.std() / 4000**0.5 and 4 * found.std() / 4000**0.5 < 0.1 / 24
 
     def test_independence_moves_no_category(self, build, with_views):
         spec = build("cat3,slant", lambda_independence=3.0).spec

@@ -233,8 +233,8 @@ class TrainConfig:
     )
     lambda_independence: float = option(
         0.0,
-        "weight of the squared mean, within each category of real images, of each named code that is no angle; by the "
-        "prior it is 0",
+        "weight of the squared mean, within each category of real images, of each continuous code that is no angle; by "
+        "the prior it is 0",
         "extensions",
         off=0.0,
         **WEIGHT,
@@ -385,7 +385,8 @@ class TrainConfig:
     @property
     def has_extensions(self) -> bool:
         """Whether anything beyond the paper's objective is asked for."""
-        return bool(self.lambda_consistency or self.spec.named or self.lambda_r1 or self.terms)
+        weights = (self.lambda_consistency, self.lambda_independence, self.lambda_r1)
+        return any(weights) or bool(self.spec.named or self.terms)
 
     @classmethod
     def from_preset(cls, preset: PresetName, **changes: Any) -> TrainConfig:

@@ -11,13 +11,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float16
 from torch import Tensor, nn
 
 from infogan.circular import AngleEmbedding
 from infogan.content_nets import LEAST_CONTENT, LEAST_SIZE, PLACE_SCALE, REACH, ContentTrunk
-from infogan.export import Crop, Placed, Unflatten
+from infogan.export import Crop, Posed, Unflatten
 from infogan.models import FlattenChannelsLast, ImageShape
+from infogan.pose import Pose
 from infogan.system.errors import UserError
 
 PANEL_COLUMNS = 16
@@ -85,10 +87,8 @@ class Packer:
                 case nn.GroupNorm() | nn.LayerNorm():
                     gains, biases = self._add(module.weight), self._add(module.bias)
                     layers.append({"kind": "norm", "weight": gains, "bias": biases, "outputs": module.weight.numel()})
-                case Placed():
-                    size = {"rows": module.height, "columns": module.width_px}
-                    stacks = {"windows": self.pack(module.windows), "place": self.pack(module.place)}
-                    layers.append({"kind": "placed", "side": module.side, **size, **stacks})
+                case Posed():
+                    layers.append({"kind": "posed", **self._posed(module), **OF_CONTENT})
                 case ContentTrunk():
                     window: ImageShape = (channels, module.window_px, module.window_px)
                     stacks = {"windows": self.pack(module.layers, window)}
@@ -98,6 +98,24 @@ class Packer:
                 case _:
                     raise UserError(f"explorer: a page cannot run a layer of type {type(module).__name__}")
         return layers
+
+    def _posed(self, module: Posed) -> Layer:
+        pose, drawn = module.pose, module.pose.draws()
+        noise_dim = pose.spec.noise_dim
+        own_size = torch.cat([drawn.new_zeros(noise_dim), pose.own_size.weight[0] * drawn[noise_dim:]])
+        angle = {"column": pose.angle_column, "order": pose.order, "parts_by": pose.parts_by.tolist()}
+        return {
+            "side": module.mean.shape[-1],
+            "rows": module.height,
+            "columns": module.width_px,
+            "windows": self.pack(module.windows),
+            "mean": self._add(module.mean.permute(1, 2, 0)),
+            "mean_size": module.mean.numel(),
+            "place": self.pack(_place_layer(pose)),
+            "own_size": self._add(own_size),
+            "latents": own_size.numel(),
+            "angle": None if pose.angle_column is None else angle,
+        }
 
     def _matrix(self, matrix: Float[Tensor, "k n"], bias: Tensor | None) -> Layer:
         k, n = matrix.shape
@@ -115,3 +133,10 @@ class Packer:
         self._parts.append(halves)
         self._size += len(halves)
         return self._size - len(halves)
+
+
+def _place_layer(pose: Pose) -> nn.Sequential:
+    """Returns the linear part of a pose."""
+    layer = nn.Linear(pose.weight.shape[1], pose.weight.shape[0])
+    layer.weight, layer.bias = (nn.Parameter(value, requires_grad=False) for value in (pose.weight, pose.bias))
+    return nn.Sequential(layer)

@@ -6,7 +6,7 @@
 
 and of nets that see the content of an image, of these two, which have such stacks within, and what normalises there:
 
-    Placed  ContentTrunk  LayerNorm  GroupNorm
+    Posed  ContentTrunk  LayerNorm  GroupNorm
 
 The flattened entries of an image are ordered by row, then column, then channel: (h, w, ch).
 """
@@ -18,9 +18,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from infogan.config.spec import LatentSpec
-from infogan.content_nets import ContentGenerator, placed
+from infogan.content_nets import ContentGenerator, posed
 from infogan.extensions.overclusters import OverclusteredQ
 from infogan.models import NEGATIVE_SLOPE, Discriminator, Generator, HiddenLayerHead
+from infogan.pose import Pose
 from infogan.weights.folding import folded
 
 
@@ -56,29 +57,28 @@ class Crop(nn.Module):
         return x[:, :, : self.height, : self.width_px]
 
 
-class Placed(nn.Module):
-    """Puts a window where it belongs, as `content_nets.ContentGenerator` does.
+class Posed(nn.Module):
+    """Gives what a window shows its pose, as `content_nets.ContentGenerator` does.
 
     Args:
-        windows: From z and c to windows.
-        place: From z and c to where they are.
+        windows: From z and c to how windows differ from their mean.
+        mean: Of windows.
+        pose: From z and c to poses.
         height: Of the images, in pixels.
         width_px: Likewise.
     """
 
-    def __init__(self, windows: nn.Sequential, place: nn.Sequential, height: int, width_px: int) -> None:
-        super().__init__()
-        self.windows, self.place, self.height, self.width_px = windows, place, height, width_px
+    mean: Float[Tensor, "ch s s"]
 
-    @property
-    def side(self) -> int:
-        """Of the windows, in pixels."""
-        crop = self.windows[-1]
-        assert isinstance(crop, Crop)
-        return crop.height
+    def __init__(
+        self, windows: nn.Sequential, mean: Float[Tensor, "ch s s"], pose: Pose, height: int, width_px: int
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.windows, self.pose, self.height, self.width_px = windows, pose, height, width_px
 
     def forward(self, x: Float[Tensor, "n zc"]) -> Float[Tensor, "n ch h w"]:
-        return placed(self.windows(x), self.place(x), self.height, self.width_px)
+        return posed(self.windows(x) + self.mean, self.pose(x), self.height, self.width_px)
 
 
 def generator_layers(generator: Generator) -> nn.Sequential:
@@ -96,7 +96,10 @@ def generator_layers(generator: Generator) -> nn.Sequential:
     )
     if not isinstance(plain, ContentGenerator):
         return layers
-    return nn.Sequential(Placed(layers, plain.place, plain.image_height, plain.image_width), plain.squash)
+    drawn = plain.pose.draws()
+    windows = nn.Sequential(_linear(torch.diag(drawn), torch.zeros_like(drawn)), *layers)
+    shape = plain.image_height, plain.image_width
+    return nn.Sequential(Posed(windows, plain.mean_window, plain.pose, *shape), plain.squash)
 
 
 def recognition_layers(discriminator: Discriminator) -> nn.Sequential:

@@ -15,11 +15,12 @@ from infogan.extensions.class_conditional import ClassConditionalD
 from infogan.extensions.consistency import Consistency
 from infogan.extensions.equivariance import Equivariance
 from infogan.extensions.gradient_penalty import GradientPenalty
+from infogan.extensions.independence import Independence
 from infogan.losses import Term, Terms
 from infogan.system.errors import UserError
 
 # In the order in which their terms are summed.
-EXTENSIONS: list[type[Extension]] = [Consistency, ClassConditionalD, Equivariance, GradientPenalty]
+EXTENSIONS: list[type[Extension]] = [Consistency, ClassConditionalD, Equivariance, Independence, GradientPenalty]
 
 TermFunction = Callable[[UpdateBatch], Float[Tensor, ""]]
 TERMS: dict[str, tuple[TermFunction, Literal["d", "g"]]] = {}

@@ -35,7 +35,6 @@ from infogan.data.augment import Augmentation
 from infogan.data.batches import UpdateBatch, fair_sample, to_unit_range
 from infogan.data.transformations import TABLE
 from infogan.extensions.base import Extension
-from infogan.extensions.independence import category_shares, independence_loss
 from infogan.latents import posterior_means
 from infogan.losses import Term, Terms
 from infogan.system.errors import UserError
@@ -66,7 +65,6 @@ class Equivariance(Extension):
         self.slopes = torch.tensor([told.slopes for told in instructions], device=images.device)
         # Of Q's means, which are those of the continuous codes alone.
         self.columns = [self.spec.continuous.index(told.position) for told in instructions]
-        self.has_levels = any(told.order is None for told in instructions)
         self.wraps = torch.tensor([told.order is not None for told in instructions], device=images.device)
 
     def state_dict(self) -> dict[str, Any]:
@@ -82,16 +80,10 @@ class Equivariance(Extension):
         assert batch.views is not None
         q_head = self.discriminator.q_head
         with statistics_kept(q_head):  # Q's running statistics are those of generated images alone
-            params = q_head(torch.cat(batch.real_and_views()))
-        means = posterior_means(self.spec, params)
+            means = posterior_means(self.spec, q_head(torch.cat(batch.real_and_views())))
         of_images, of_views = torch.stack([means[:, column] for column in self.columns], dim=1).chunk(2)
         loss = equivariance_loss(of_images, of_views, batch.views.parameters @ self.slopes.T, self.wraps)
-        terms = {"equivariance": Term(self.config.lambda_equivariance, loss)}
-        # Of the same means: Q reads the images once.
-        if self.config.lambda_independence > 0 and self.has_levels:
-            level = independence_loss(of_images[:, ~self.wraps], category_shares(self.spec, params.chunk(2)[0]))
-            terms["independence"] = Term(self.config.lambda_independence, level)
-        return terms
+        return {"equivariance": Term(self.config.lambda_equivariance, loss)}
 
 
 @dataclass(frozen=True)

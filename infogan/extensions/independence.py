@@ -1,10 +1,11 @@
-"""Independence: a named code has the same mean in each category, that of its prior.
+"""Independence: a continuous code has the same mean in each category of real images, that of its prior.
 
     Σ_j Σ_k p(k) E[μ_j(x) | k]²        where  μ_j(x) = E_Q[c_j | x],  k ~ Q(k | x),  x ~ data
 
-for named codes that are no angles, and the categories of all categorical codes. What an augmented view tells a code
-(`equivariance`) is how much it differs from image to image, and not what it is: a level for each category is free. By
-the prior, codes are independent, and a code's mean is 0 in each category. No label is used: categories are Q's.
+for codes that are no angles, and the categories of all categorical codes. A level for each category is free otherwise:
+L_I is as large if a code says how large a square is beside other squares as if beside all shapes, and what an augmented
+view tells a named code (`equivariance`) is how much it differs from image to image, and not what it is. By the prior,
+codes are independent, and a code's mean is 0 in each category. No label is used: categories are Q's.
 """
 
 from __future__ import annotations
@@ -14,7 +15,33 @@ from jaxtyping import Float
 from torch import Tensor
 
 from infogan.config.spec import LatentSpec
+from infogan.config.train_config import TrainConfig
+from infogan.data.batches import UpdateBatch
+from infogan.extensions.base import Extension
+from infogan.extensions.equivariance import statistics_kept
+from infogan.latents import posterior_means
+from infogan.losses import Term, Terms
 from infogan.system.distributed import mean_over_ranks
+
+
+class Independence(Extension):
+    """Gives each code that is no angle the mean of its prior in each category."""
+
+    @classmethod
+    def applies(cls, config: TrainConfig) -> bool:
+        return config.lambda_independence > 0 and len(config.spec.continuous) > len(config.spec.circular)
+
+    def d_terms(self, batch: UpdateBatch) -> Terms:
+        assert batch.features_real is not None
+        with statistics_kept(self.discriminator.q_head):
+            params = self.discriminator.q_head(batch.features_real)
+        levels = [j for j, position in enumerate(self.spec.continuous) if position not in self.spec.circular]
+        means = posterior_means(self.spec, params)[:, levels]
+        return {
+            "independence": Term(
+                self.config.lambda_independence, independence_loss(means, category_shares(self.spec, params))
+            )
+        }
 
 
 def category_shares(spec: LatentSpec, q_params: Float[Tensor, "n q"]) -> Float[Tensor, "n k"]:
@@ -26,12 +53,18 @@ def category_shares(spec: LatentSpec, q_params: Float[Tensor, "n q"]) -> Float[T
 def independence_loss(means: Float[Tensor, "n j"], shares: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
     """Returns the squared mean of each code within each category, weighted by how frequent that is.
 
-    All ranks' images count as one batch.
+    The square is the product of the means of every other image and of the rest: that of one mean would be larger by its
+    variance, and draw all codes to 0. All ranks' images count as one batch.
 
     Args:
-        means: Of Q's named codes, for images.
+        means: Of Q's codes, for images.
         shares: Q(k | x) of the same images.
     """
+    frequencies = mean_over_ranks(shares.mean(dim=0))[:, None]
+    halves = [_means_by_category(means[first::2], shares[first::2]) for first in (0, 1)]
+    return (frequencies * halves[0] * halves[1]).sum()
+
+
+def _means_by_category(means: Float[Tensor, "n j"], shares: Float[Tensor, "n k"]) -> Float[Tensor, "k j"]:
     frequencies = mean_over_ranks(shares.mean(dim=0)).clamp_min(torch.finfo(shares.dtype).tiny)[:, None]
-    of_categories = mean_over_ranks(shares.T @ means / len(means)) / frequencies
-    return (frequencies * of_categories.square()).sum()
+    return mean_over_ranks(shares.T @ means / len(means)) / frequencies

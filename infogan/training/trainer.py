@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from infogan.config.spec import OF_COLOURS
 from infogan.config.train_config import HINTS, MAY_CHANGE, TrainConfig, differences
-from infogan.content_nets import build_content_nets
+from infogan.content_nets import ContentGenerator, build_content_nets
 from infogan.data.augment import AffineRange, Augmentation, Views
 from infogan.data.batches import ShuffledBatches, fair_sample, to_unit_range
 from infogan.data.transformations import background_of, thickness_range
@@ -42,6 +42,7 @@ from infogan.training.vanilla import VanillaStep
 from infogan.weights.folding import folded
 
 N_FOR_BACKGROUND = 1000  # images whose borders say what the background is
+N_POSES, N_POSES_AT_A_TIME = 10_000, 500  # images whose places the pose of content nets is fitted to
 
 
 class Trainer:
@@ -88,6 +89,9 @@ class Trainer:
         tune_for(self.device, config.matmul, config.threads)
         seed_everything(config.seed)
         self.generator, self.discriminator = make_nets(config, self.image_shape, self.extensions, self.device)
+        if isinstance(self.generator, ContentGenerator):
+            some = images[fair_sample(len(images), N_POSES).to(images.device)]
+            self.generator.fit(to_unit_range(part) for part in some.split(N_POSES_AT_A_TIME))
         if config.sync_batchnorm and distributed.n_ranks() > 1:
             distributed.use_global_batch_norm(self.generator)
             distributed.use_global_batch_norm(self.discriminator)

@@ -68,15 +68,32 @@ function windowOf(image, layer, { x, y, size }) {
   return out;
 }
 
-// Writes the image in which a square window is at a place: x, y, and the logarithm of its side in half sides.
-function putWindow(drawn, [x, y, logSide], { rows, columns, side, channels }, out) {
-  const size = { height: side, width: side, channels }, zoom = 2 / Math.exp(logSide), around = borderMeans(drawn, size);
-  const inner = drawn.map((value, i) => value - around[i % channels]);
+// Returns a window with its content in the middle, at one size and turned counter-clockwise; beyond it is its border.
+function turned(window, layer, { x, y, size }, angle) {
+  const { side, channels } = layer, square = { height: side, width: side, channels }, around = borderMeans(window, square);
+  const inner = window.map((value, i) => value - around[i % channels]), out = new Float32Array(window.length);
+  const cos = layer.reach * size * Math.cos(angle), sin = layer.reach * size * Math.sin(angle);
+  for (let row = 0; row < side; row++) {
+    for (let column = 0; column < side; column++) {
+      const right = middleOf(column, side), down = middleOf(row, side), at = (row * side + column) * channels;
+      out.set(around, at);
+      const atX = pixelAt(x + cos * right - sin * down, side), atY = pixelAt(y + sin * right + cos * down, side);
+      addSample(inner, square, atX, atY, false, 1, out, at);
+    }
+  }
+  return out;
+}
+
+// Writes the image in which a square window is at a place: x, y, and half its side, in half sides of the image.
+function putWindow(window, [x, y, halfSide], { rows, columns, side, channels }, out) {
+  const size = { height: side, width: side, channels }, around = borderMeans(window, size);
+  const inner = window.map((value, i) => value - around[i % channels]);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
       const at = (row * columns + column) * channels;
       out.set(around, at);
-      const atX = pixelAt(zoom * (middleOf(column, columns) - x), side), atY = pixelAt(zoom * (middleOf(row, rows) - y), side);
+      const atX = pixelAt((middleOf(column, columns) - x) / halfSide, side);
+      const atY = pixelAt((middleOf(row, rows) - y) / halfSide, side);
       addSample(inner, size, atX, atY, false, 1, out, at);
     }
   }

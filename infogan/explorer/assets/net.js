@@ -47,7 +47,8 @@ class Net {
     const within = (list) => list && new Net(list, halves, wasm);
     this.layers = layers.map((layer) => layer.k === undefined ? {
       ...layer, windows: within(layer.windows), place: within(layer.place),
-      gains: floatsOf(halves, layer.weight, layer.outputs), biases: floatsOf(halves, layer.bias, layer.outputs),
+      gains: floatsOf(halves, layer.weight, layer.outputs), means: floatsOf(halves, layer.mean, layer.mean_size),
+      ownSizes: floatsOf(halves, layer.own_size, layer.latents), biases: floatsOf(halves, layer.bias, layer.outputs),
     } : {
       ...layer, weightAt: reserve(layer.k * layer.n), productBiasAt: reserve(layer.n),
       biases: floatsOf(halves, layer.bias, layer.outputs),
@@ -195,12 +196,22 @@ class Net {
     return Float32Array.from(places.flatMap((place, r) => [...features.subarray(r * n, (r + 1) * n), ...place]));
   }
 
-  placed(layer, x, count) {
-    const windows = layer.windows.run(x, count), places = layer.place.run(x, count), size = windows.length / count;
-    const channels = size / layer.side ** 2, out = new Float32Array(count * layer.rows * layer.columns * channels);
+  posed(layer, x, count) {
+    const drawn = layer.windows.run(x, count), places = layer.place.run(x, count), { side, angle } = layer;
+    const size = drawn.length / count, channels = size / side ** 2;
+    const out = new Float32Array(count * layer.rows * layer.columns * channels);
     for (let r = 0; r < count; r++) {
-      const image = out.subarray(r * out.length / count, (r + 1) * out.length / count);
-      putWindow(windows.subarray(r * size, (r + 1) * size), places.subarray(3 * r, 3 * r + 3), { ...layer, channels }, image);
+      const latents = x.subarray((r * x.length) / count, ((r + 1) * x.length) / count);
+      const window = drawn.subarray(r * size, (r + 1) * size).map((value, i) => value + layer.means[i]);
+      const square = { ...layer, channels, height: side, width: side };
+      // The noise says in which of the equal parts of a turn an angle is.
+      const part = angle ? angle.parts_by.filter((least) => latents[0] > least).length : 0;
+      const turn = angle ? (Math.PI / angle.order) * (latents[angle.column] + 2 * part) : 0;
+      const shown = turned(window, square, contentOf(window.map(Math.tanh), square), turn);
+      const [atX, atY, sizeByCode] = places.subarray(3 * r, 3 * r + 3);
+      const deviation = sizeByCode * Math.exp(latents.reduce((sum, value, i) => sum + value * layer.ownSizes[i], 0));
+      const halfSide = layer.reach * Math.max(deviation, layer.least_size);
+      putWindow(shown, [atX, atY, halfSide], square, out.subarray((r * out.length) / count, ((r + 1) * out.length) / count));
     }
     return out;
   }
