@@ -45,6 +45,7 @@ N_PLACE = 4  # features: the centre's x and y, the size, and the grey of the bor
 MIN_WINDOW_PX = 16
 REACH = 2.25  # of D's window to each side of the centre, in deviations of the content; a square's corners are at 1.73
 PLACE_SCALE = 4.0  # so that places differ by about as much as other features
+SIZE_UNIT = 0.2  # half sides: so that the logarithms of sizes are about 0
 LEAST_SIZE = 0.05  # of content, in half sides
 BRIGHTEST = 0.99  # of the mean window: beyond it, tanh has no gradient to speak of
 LEAST_CONTENT = 0.05  # of an image that has any: the mean squared difference from its border
@@ -185,7 +186,7 @@ class ContentTrunk(nn.Module):
     def look(self, x: Float[Tensor, "n ch h w"]) -> tuple[Float[Tensor, "n ch s s"], Float[Tensor, "n place"]]:
         """Returns the window of each image, and its place."""
         centre, size, border = content_of(x)
-        place = PLACE_SCALE * torch.cat([centre, size.log(), border], dim=1)
+        place = PLACE_SCALE * torch.cat([centre, (size / SIZE_UNIT).log(), border], dim=1)
         return content_windows(x, centre, size, self.window_px), place
 
     def features(

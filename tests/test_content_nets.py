@@ -14,6 +14,7 @@ from infogan.content_nets import (
     N_PLACE,
     PLACE_SCALE,
     REACH,
+    SIZE_UNIT,
     ContentDiscriminator,
     ContentGenerator,
     content_of,
@@ -195,7 +196,8 @@ def test_the_place_is_among_the_features_and_categories_do_not_see_it(config, sp
     x = torch.cat([sprites[0, 5][:1], sprites[0, 5][-1:]])
     features = net.trunk(x)
     centre, size, border = content_of(x)
-    assert torch.equal(features[:, -N_PLACE:], PLACE_SCALE * torch.cat([centre, size.log(), border], dim=1))
+    place = torch.cat([centre, (size / SIZE_UNIT).log(), border], dim=1)
+    assert torch.equal(features[:, -N_PLACE:], PLACE_SCALE * place)
     moved = features.clone()
     moved[:, -N_PLACE:] += 1
     of, of_moved = net.q_head(features), net.q_head(moved)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Float16
 from torch import Tensor, nn
 
 from infogan.circular import AngleEmbedding
-from infogan.content_nets import LEAST_CONTENT, LEAST_SIZE, PLACE_SCALE, REACH, ContentTrunk
+from infogan.content_nets import LEAST_CONTENT, LEAST_SIZE, PLACE_SCALE, REACH, SIZE_UNIT, ContentTrunk
 from infogan.export import Crop, Posed, Unflatten
 from infogan.models import FlattenChannelsLast, ImageShape
 from infogan.pose import Pose
@@ -26,6 +26,7 @@ PANEL_COLUMNS = 16
 OF_CONTENT = {
     "reach": REACH,
     "place_scale": PLACE_SCALE,
+    "size_unit": SIZE_UNIT,
     "least_size": LEAST_SIZE,
     "least_content": LEAST_CONTENT,
 }

@@ -190,7 +190,8 @@ class Net {
     for (let r = 0; r < count; r++) {
       const image = x.subarray(r * size, (r + 1) * size), content = contentOf(image, layer);
       windows.set(windowOf(image, layer, content), r * windowSize);
-      places.push([content.x, content.y, Math.log(content.size), content.border].map((value) => layer.place_scale * value));
+      const logSize = Math.log(content.size / layer.size_unit);
+      places.push([content.x, content.y, logSize, content.border].map((value) => layer.place_scale * value));
     }
     const features = layer.windows.run(windows, count), n = features.length / count;
     return Float32Array.from(places.flatMap((place, r) => [...features.subarray(r * n, (r + 1) * n), ...place]));
