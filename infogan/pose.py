@@ -92,6 +92,19 @@ class Pose(nn.Module):
             angle = math.pi / self.order * (latents[:, self.angle_column, None] + 2 * part)
         return torch.cat([place, size, angle], dim=1)
 
+    def describe(self) -> list[str]:
+        """Returns in words what each code poses, one that draws left out."""
+        told = []
+        for position in self.spec.continuous:
+            x, y, size = self.weight[:, self._column(position)].tolist()
+            moves = (
+                f"moves what G draws by {x:.2f} in x and {y:.2f} in y, and its size by {size:.3f}, half sides per unit"
+            )
+            angle = f"turns what G draws by {1 / self.order:.3g} half turns per unit"
+            if position == self.turns_by or (x, y, size) != (0, 0, 0):
+                told.append(f"{self.spec.titles[position]}: {angle if position == self.turns_by else moves}")
+        return told
+
     def fit(self, places: Float[Tensor, "k 3"]) -> None:
         """Fits W and the mean to where real images have their content, and how large it is.
 

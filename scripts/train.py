@@ -42,8 +42,8 @@ def dry_run(asked: StartRun | ResumeRun) -> None:
     print(config.describe())
     if asked.epochs is not None:
         print(f"epochs = {asked.epochs}  # instead of steps, once the images are counted")
-    if config.spec.named:
-        # What named codes are told depends on the images, which takes torch and a second or two.
+    if config.spec.named or config.nets == "content":
+        # What codes are told and pose depends on the images, which takes torch and a second or two.
         from infogan.training.loop import instructions
 
         print("", *instructions(config), sep="\n")

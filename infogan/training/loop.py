@@ -14,6 +14,7 @@ from typing import Any
 from infogan.config.datasets import WHAT_AUTO_MAY_BE, is_own_images
 from infogan.config.options import MAX_EPOCHS, MAX_STEPS, whole_number
 from infogan.config.train_config import TrainConfig
+from infogan.content_nets import ContentGenerator
 from infogan.data.batches import epoch_of
 from infogan.data.datasets import ImageDataset, load_dataset
 from infogan.models import MIN_SIDE_PX
@@ -26,7 +27,7 @@ from infogan.training.checkpoint import load_resumable
 from infogan.training.recorder import MAX_SAMPLE_GRIDS, MeanLog, Monitor, Recorder, RunRecorder
 from infogan.training.run import Run
 from infogan.training.tensorboard import check_tensorboard
-from infogan.training.trainer import Trainer, augmentation_of
+from infogan.training.trainer import Trainer, augmentation_of, fit_pose
 from infogan.training.tuning import tuned
 
 
@@ -103,7 +104,9 @@ def resume(
 
 
 def instructions(config: TrainConfig) -> list[str]:
-    """Returns in words what a run tells each code that is named for a transformation, measured on its images.
+    """Returns in words what a run tells each code that is named for a transformation, and what codes pose.
+
+    Both are measured on its images.
 
     Raises:
         UserError: The images cannot be loaded, or do not differ in what a code is named for.
@@ -111,7 +114,15 @@ def instructions(config: TrainConfig) -> list[str]:
     from infogan.extensions.equivariance import instructions_for  # the paper's runs do without extensions
 
     images = load_dataset(config.dataset, config.data_dir, config.image_form).images
-    return [str(told) for told in instructions_for(config.spec, images, augmentation_of(config, images))]
+    told = []
+    if config.spec.named:
+        told += map(str, instructions_for(config.spec, images, augmentation_of(config, images)))
+    if config.nets == "content":
+        channels, height, width_px = images.shape[1:]
+        generator = ContentGenerator(config.spec, (channels, height, width_px), config.width)
+        fit_pose(generator, images)
+        told += generator.pose.describe()
+    return told
 
 
 def resumed(folder: str | Path, changes: dict[str, Any], out_dir: str | Path | None = None) -> tuple[Run, TrainConfig]:

@@ -90,8 +90,7 @@ class Trainer:
         seed_everything(config.seed)
         self.generator, self.discriminator = make_nets(config, self.image_shape, self.extensions, self.device)
         if isinstance(self.generator, ContentGenerator):
-            some = images[fair_sample(len(images), N_POSES).to(images.device)]
-            self.generator.fit(to_unit_range(part) for part in some.split(N_POSES_AT_A_TIME))
+            fit_pose(self.generator, images)
         if config.sync_batchnorm and distributed.n_ranks() > 1:
             distributed.use_global_batch_norm(self.generator)
             distributed.use_global_batch_norm(self.discriminator)
@@ -336,6 +335,12 @@ def make_nets(
     for extension in extensions:
         extension.attach(discriminator)
     return generator.to(device), discriminator.to(device)
+
+
+def fit_pose(generator: ContentGenerator, images: UInt8[Tensor, "n ch h w"]) -> None:
+    """Fits what a generator of content nets knows of real images before training."""
+    some = images[fair_sample(len(images), N_POSES).to(images.device)]
+    generator.fit(to_unit_range(part) for part in some.split(N_POSES_AT_A_TIME))
 
 
 def make_folded_nets(config: TrainConfig, image_shape: ImageShape) -> nn.ModuleDict:
