@@ -97,9 +97,7 @@ class Pose(nn.Module):
         told = []
         for position in self.spec.continuous:
             x, y, size = self.weight[:, self._column(position)].tolist()
-            moves = (
-                f"moves what G draws by {x:.2f} in x and {y:.2f} in y, and its size by {size:.3f}, half sides per unit"
-            )
+            moves = f"moves what G draws by {x:.2f} in x, {y:.2f} in y and {size:.3f} in size, in half sides per unit"
             angle = f"turns what G draws by {1 / self.order:.3g} half turns per unit"
             if position == self.turns_by or (x, y, size) != (0, 0, 0):
                 told.append(f"{self.spec.titles[position]}: {angle if position == self.turns_by else moves}")

@@ -74,6 +74,16 @@ def test_named_codes_have_their_axes_and_free_ones_the_rest(places):
     assert pose.draws()[[c1, c2, c3]].tolist() == [0.0] * 3 and pose.draws()[c4] == 1.0
 
 
+def test_what_codes_pose_is_said_in_words(places):
+    pose = Pose(LatentSpec.parse("cat3,shift-y,circular:rotation/4,slant", noise_dim=3))
+    pose.fit(places)
+    assert pose.describe() == [
+        f"c2 (shift-y): moves what G draws by 0.00 in x, {places[:, 1].std() * 3**0.5:.2f} in y and 0.000 in size, in "
+        "half sides per unit",
+        "c3 (rotation): turns what G draws by 0.25 half turns per unit",
+    ]
+
+
 def test_noise_takes_what_no_code_does(places):
     spec = LatentSpec.parse("cat3", noise_dim=5)
     pose = Pose(spec)
