@@ -8,14 +8,15 @@
 Content is what differs from the mean of the image's border; its centre and size are moments, so that no part of this is
 learned. A window moves, grows and shrinks with the content: Q need not learn anew what a thing looks like at each place
 and in each size, and neither need G. With the consistency term, categories are not given the place
-(`extensions.overclusters`), and so are no places or sizes. D has layer normalisation instead of BatchNorm: real and
-generated windows differ too much for common statistics, and Q is to answer to either. For images of one thing before a
-plain background.
+(`extensions.overclusters`), and so do not come to stand for places or sizes. D has layer normalisation instead of
+BatchNorm: real and generated windows differ too much for common statistics, and Q is to answer to either. For images of
+one thing before a plain background.
 
 Source: the window is the sampler of spatial transformers, Jaderberg et al. 2015, arXiv 1506.02025, with moments in the
 place of a localisation net.
 
-Places are in half sides of each axis: of an image that is not square, a window is as much longer as the image is.
+Places are in half sides of each axis: of an image that is not square, a window is as much longer as the image is, and
+what is turned in it is stretched by as much.
 
 Axes: n batch, ch h w image, s side of the window.
 """
@@ -47,6 +48,7 @@ REACH = 2.25  # of D's window to each side of the centre, in deviations of the c
 PLACE_SCALE = 4.0  # so that places differ by about as much as other features
 SIZE_UNIT = 0.2  # half sides: so that the logarithms of sizes are about 0
 LEAST_SIZE = 0.05  # of content, in half sides
+GOLDEN_ANGLE = math.pi * (3 - 5**0.5)  # whose multiples are spread evenly over a turn
 BRIGHTEST = 0.99  # of the mean window: beyond it, tanh has no gradient to speak of
 LEAST_CONTENT = 0.05  # of an image that has any: the mean squared difference from its border
 
@@ -101,17 +103,18 @@ class ContentGenerator(Generator):
         Raises:
             UserError: Neither codes nor noise are enough for what images differ in.
         """
-        places, windows, side = [], [], self.mean_window.shape[-1]
+        places, sum_of_windows, n = [], torch.zeros(self.mean_window.shape), 0
         for x in parts:
+            x = x.cpu()
             centre, size, _ = content_of(x)
-            places.append(torch.cat([centre, size], dim=1).cpu())
-            windows.append(content_windows(x, centre, size, side).cpu())
+            places.append(torch.cat([centre, size], dim=1))
+            windows = content_windows(x, centre, size, sum_of_windows.shape[-1])
+            if self.pose.angle_column is not None:  # before it is turned, content has no angle: all, evenly
+                angle = GOLDEN_ANGLE * torch.arange(n, n + len(x))[:, None]
+                windows = turned(windows, torch.zeros_like(centre), torch.full_like(size, 1 / REACH), angle)
+            sum_of_windows, n = sum_of_windows + windows.sum(dim=0), n + len(x)
         self.pose.fit(torch.cat(places))
-        mean = torch.cat(windows)
-        if self.pose.angle_column is not None:  # before it is turned, content has no angle
-            middle, angle = torch.zeros(len(mean), 2), torch.linspace(-math.pi, math.pi, len(mean))[:, None]
-            mean = turned(mean, middle, torch.full_like(angle, 1 / REACH), angle)
-        self.mean_window.copy_(mean.mean(dim=0).clamp(-BRIGHTEST, BRIGHTEST).atanh())
+        self.mean_window.copy_((sum_of_windows / n).clamp(-BRIGHTEST, BRIGHTEST).atanh())
 
 
 class ContentDiscriminator(Discriminator):

@@ -6,9 +6,11 @@
 W is not trained. It is fitted to the training images before the first step, see `Pose.fit`: a code that is
 named for shift-x, shift-y or scale moves along that axis, as far as images differ there. Codes that are named for
 nothing take what is left, as its independent components: independent codes that are mixed linearly can be told from the
-mixture, up to their order and signs, if they are not Gaussian. The first circular code that is free, or named for
-rotation, turns. A code that poses draws nothing. By v, which is trained, what is drawn has a size of its own: of two
-things with the same codes of place and size, one may be larger.
+mixture, up to their order and signs, if they are not Gaussian. The circular code that is named for rotation turns; if
+no code is, the first free one does. A code that poses draws nothing. By v, which is trained, what is drawn has a size
+of its own: of two things with the same codes of place and size, one may be larger.
+
+Sizes are linear in the codes, those of a Gaussian code too, whose smallest are cut off.
 
 Source: Comon 1994, "Independent component analysis, a new concept?", Signal Processing 36; FastICA of Hyvärinen 1999,
 IEEE Transactions on Neural Networks 10.
@@ -31,7 +33,8 @@ from infogan.config.spec import Circular, Gaussian, LatentSpec, Uniform
 from infogan.system.errors import UserError
 
 AXES = ("shift-x", "shift-y", "scale")
-LEAST_SPREAD = 0.05  # of a place among images, in half sides, or of the size, in mean sizes: below it nothing is posed
+LEAST_SPREAD = 0.05  # of places among images, in half sides, or of sizes, in mean sizes: what is not named must have it
+ROUNDING = 1e-6  # of places that are all equal
 START_SIZE = 0.4  # before any images are known
 
 
@@ -53,12 +56,15 @@ class Pose(nn.Module):
         self.register_buffer("bias", torch.tensor([0.0, 0.0, START_SIZE]))
         self.own_size = nn.Linear(spec.c_dim, 1, bias=False)
         nn.init.zeros_(self.own_size.weight)
-        self.turns_by = next(filter(self._turns, spec.circular), None)
-        # The noise says in which of the equal parts of a turn an angle is: of a square in none that could be seen.
+        self.turns_by = self._turning_code()
+        # The noise says by which of the equal parts of a turn more: a square looks the same after any of them.
         self.register_buffer("parts_by", torch.tensor(_quantiles(spec, self.order)))
 
-    def _turns(self, position: int) -> bool:
-        return getattr(self.spec.codes[position], "transformation", None) in (None, "rotation")
+    def _turning_code(self) -> int | None:
+        by_name = {name: position for position, name in self.spec.named}
+        if "rotation" in by_name:
+            return by_name["rotation"] if by_name["rotation"] in self.spec.circular else None
+        return next((position for position in self.spec.circular if position not in by_name.values()), None)
 
     @property
     def order(self) -> int:
@@ -79,13 +85,21 @@ class Pose(nn.Module):
         poses = (self.weight != 0).any(dim=0)
         if self.angle_column is not None:
             poses[self.angle_column] = True
-            poses[0] |= self.order > 1
+        if self.order > 1:
+            poses[0] = True
         return (~poses).float()
+
+    def sizes_by(self) -> Float[Tensor, " c"]:
+        """Returns what each column of c adds to the logarithm of the size, 0 for what draws nothing, and for angles."""
+        mask = self.draws()[self.spec.noise_dim :]
+        for position in self.spec.circular:
+            mask[self.spec.c_slices[position]] = 0.0
+        return self.own_size.weight[0] * mask
 
     def forward(self, latents: Float[Tensor, "n zc"]) -> Float[Tensor, "n 4"]:
         """Returns x, y, size and angle."""
         place, size = nn.functional.linear(latents, self.weight, self.bias).split([2, 1], dim=1)
-        size = size * self.own_size((latents * self.draws())[:, self.spec.noise_dim :]).exp()
+        size = size * (latents[:, self.spec.noise_dim :] @ self.sizes_by()[:, None]).exp()
         angle = torch.zeros_like(size)
         if self.angle_column is not None:
             part = (latents[:, :1] > self.parts_by).sum(dim=1, keepdim=True)
@@ -93,12 +107,13 @@ class Pose(nn.Module):
         return torch.cat([place, size, angle], dim=1)
 
     def describe(self) -> list[str]:
-        """Returns in words what each code poses, one that draws left out."""
+        """Returns in words what each code poses; codes that draw are left out."""
         told = []
+        weight = self.weight.round(decimals=4) + 0.0  # and so no -0.00
         for position in self.spec.continuous:
-            x, y, size = self.weight[:, self._column(position)].tolist()
+            x, y, size = weight[:, self._column(position)].tolist()
             moves = f"moves what G draws by {x:.2f} in x, {y:.2f} in y and {size:.3f} in size, in half sides per unit"
-            angle = f"turns what G draws by {1 / self.order:.3g} half turns per unit"
+            angle = f"turns what G draws by {180 / self.order:.3g}° per unit"
             if position == self.turns_by or (x, y, size) != (0, 0, 0):
                 told.append(f"{self.spec.titles[position]}: {angle if position == self.turns_by else moves}")
         return told
@@ -112,20 +127,20 @@ class Pose(nn.Module):
         Raises:
             UserError: Neither codes nor noise are enough for what images differ in.
         """
-        mean, spread = places.mean(dim=0), places.std(dim=0)
-        relative = spread / torch.tensor([1.0, 1.0, max(mean[2].item(), 1e-6)])
-        differing = [axis for axis in range(len(AXES)) if relative[axis] >= LEAST_SPREAD]
-        weight = torch.zeros(self.weight.shape)
+        mean, spread = places.mean(dim=0), places.std(dim=0, correction=0)
+        weight, rest = torch.zeros(self.weight.shape), [*range(len(AXES))]
         for position, name in self.spec.named:
-            if name in AXES and AXES.index(name) in differing and position not in self.spec.circular:
+            if name in AXES:
                 axis = AXES.index(name)
-                differing.remove(axis)
-                weight[axis, self._column(position)] = spread[axis] / self._deviation(position)
-        if differing:
-            sources = self._sources(len(differing))
-            mixing = independent_components(places[:, differing].double().numpy())
-            for (column, deviation), of_component in zip(sources, mixing.T, strict=True):
-                weight[differing, column] = torch.from_numpy(of_component).float() / deviation
+                rest.remove(axis)
+                if spread[axis] > ROUNDING:
+                    weight[axis, self._column(position)] = spread[axis] / self._deviation(position)
+        if rest:
+            # Sizes count by their share of the mean size.
+            units = torch.tensor([1.0, 1.0, max(mean[2].item(), LEAST_SPREAD)])[rest]
+            mixing = independent_components(((places - mean)[:, rest] / units).double().numpy())
+            for (column, deviation), of_component in zip(self._sources(mixing.shape[1]), mixing.T, strict=True):
+                weight[rest, column] = torch.from_numpy(of_component).float() * units / deviation
         self.weight.copy_(weight)
         self.bias.copy_(mean)
 
@@ -138,29 +153,37 @@ class Pose(nn.Module):
         """Returns n columns of z and c and their deviations: of codes that are named for nothing, then of noise."""
         free = [i for i in self.spec.continuous if i not in self.spec.circular and i not in dict(self.spec.named)]
         sources = [(self._column(i), self._deviation(i)) for i in free[:n]]
-        # The first entry of the noise is the angle's.
+        first = int(self.order > 1)  # of the noise, one entry is the angle's then
         of_noise = 1.0 if self.spec.noise == "normal" else 3**-0.5
-        sources += [(column, of_noise) for column in range(1, self.spec.noise_dim)][: n - len(sources)]
+        sources += [(column, of_noise) for column in range(first, self.spec.noise_dim)][: n - len(sources)]
         if len(sources) < n:
             raise UserError(
-                f"--noise-dim: expected at least {1 + n - len(free)} with these codes, as images differ in place and "
-                f"size, got {self.spec.noise_dim}"
+                f"--noise-dim: expected at least {first + n - len(free)} with these codes, as images differ in place "
+                f"and size, got {self.spec.noise_dim}"
             )
         return sources
 
 
 def independent_components(values: np.ndarray) -> np.ndarray:
-    """Returns the matrix that mixes independent components, each of variance 1, into values, but for their mean.
+    """Returns the matrix that mixes independent components, each of variance 1, into values, (axes, components).
+
+    There are as many as directions in which the values differ by `LEAST_SPREAD` or more.
 
     Args:
-        values: Of shape (k, axes).
+        values: Of shape (k, axes), with a mean of 0.
     """
+    spreads = np.linalg.svd(values, compute_uv=False) / len(values) ** 0.5
+    n = int((spreads >= LEAST_SPREAD).sum())
+    if n == 0:
+        return np.zeros((values.shape[1], 0))
     from sklearn.decomposition import FastICA  # only here: it takes a second
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # what is Gaussian has no components of its own: any do
-        return np.asarray(FastICA(whiten="unit-variance", random_state=0, max_iter=1000).fit(values).mixing_)
+        found = FastICA(n_components=n, whiten="unit-variance", random_state=0, max_iter=1000).fit(values)
+    mixing = np.asarray(found.mixing_)
+    return mixing * np.sign(mixing[np.abs(mixing).argmax(axis=0), range(n)])  # each grows along its axis
 
 
 def _quantiles(spec: LatentSpec, order: int) -> list[float]:

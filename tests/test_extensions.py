@@ -509,7 +509,7 @@ class TestEquivariance:
             means = torch.rand((24, 1), generator=generator) * 2 - 1
             losses.append(independence_loss(means, one_hot(torch.arange(24) // 2 % 3, 3).float()))
         found = torch.stack(losses)
-        # The square of one mean would be 1/24, in deviations of the mean of all losses more than 60.
+        # The square of one mean would be 1/24, in deviations of the mean of all losses more than 40.
         assert found.mean().abs() < 4 * found.std() / 4000**0.5 and 4 * found.std() / 4000**0.5 < 0.1 / 24
 
     def test_independence_moves_no_category(self, build, with_views):

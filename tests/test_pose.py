@@ -67,9 +67,9 @@ def test_named_codes_have_their_axes_and_free_ones_the_rest(places):
     pose.fit(places)
     c1, c2, c3, c4 = columns(spec, "c1", "c2", "c3", "c4")
     spread = places.std(dim=0)
-    assert pose.weight[AXES.index("scale"), c2].item() == pytest.approx(spread[2].item() * 3**0.5)
-    assert pose.weight[AXES.index("shift-x"), c3].item() == pytest.approx(spread[0].item())
-    assert abs(pose.weight[AXES.index("shift-y"), c1].item()) == pytest.approx(spread[1].item() * 3**0.5, rel=1e-3)
+    assert pose.weight[AXES.index("scale"), c2].item() == pytest.approx(spread[2].item() * 3**0.5, rel=1e-3)
+    assert pose.weight[AXES.index("shift-x"), c3].item() == pytest.approx(spread[0].item(), rel=1e-3)
+    assert pose.weight[AXES.index("shift-y"), c1].item() == pytest.approx(spread[1].item() * 3**0.5, rel=1e-3)
     assert (pose.weight != 0).sum() == 3
     assert pose.draws()[[c1, c2, c3]].tolist() == [0.0] * 3 and pose.draws()[c4] == 1.0
 
@@ -80,7 +80,7 @@ def test_what_codes_pose_is_said_in_words(places):
     assert pose.describe() == [
         f"c2 (shift-y): moves what G draws by 0.00 in x, {places[:, 1].std() * 3**0.5:.2f} in y and 0.000 in size, in "
         "half sides per unit",
-        "c3 (rotation): turns what G draws by 0.25 half turns per unit",
+        "c3 (rotation): turns what G draws by 45° per unit",
     ]
 
 
@@ -88,10 +88,48 @@ def test_noise_takes_what_no_code_does(places):
     spec = LatentSpec.parse("cat3", noise_dim=5)
     pose = Pose(spec)
     pose.fit(places)
-    assert pose.draws().tolist() == [1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
+    assert pose.draws().tolist() == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     assert torch.allclose(pose(latents_of(spec))[:, :3].std(dim=0), places.std(dim=0), rtol=0.02)
-    with pytest.raises(UserError, match="--noise-dim: expected at least 4 with these codes"):
-        Pose(LatentSpec.parse("cat3", noise_dim=3)).fit(places)
+    with pytest.raises(UserError, match="--noise-dim: expected at least 3 with these codes"):
+        Pose(LatentSpec.parse("cat3", noise_dim=2)).fit(places)
+    with pytest.raises(UserError, match="--noise-dim: expected at least 4 with these codes"):  # one says which quarter
+        Pose(LatentSpec.parse("cat3,circular:rotation/4", noise_dim=3)).fit(places)
+
+
+def test_what_always_goes_together_is_one_code_s():
+    """Places on a line: one component, along it, and the other codes are left to draw from."""
+    at = torch.rand(400, generator=torch.Generator().manual_seed(3)) - 0.5
+    spec = LatentSpec.parse("uniform,uniform,uniform", noise_dim=1)
+    pose = Pose(spec)
+    pose.fit(torch.stack([at, at, torch.full((400,), 0.3)], dim=1))
+    assert pose.draws().tolist() == [1.0, 0.0, 1.0, 1.0]
+    assert pose.weight[:, 1].tolist() == pytest.approx([0.5, 0.5, 0.0], rel=0.05)
+    pose.fit(torch.tensor([[0.0, 0.0, 0.3], [0.4, 0.2, 0.3]]))  # two images differ in one way
+    assert pose.draws().sum() == 3.0
+
+
+def test_what_is_named_moves_however_little_images_differ():
+    places = torch.zeros(50, 3).index_fill(1, torch.tensor([2]), 0.3)
+    places[:, 0] = torch.linspace(-0.02, 0.02, 50)
+    pose = Pose(LatentSpec.parse("uniform,shift-x", noise_dim=1))
+    pose.fit(places)
+    assert pose.weight[0].tolist() == pytest.approx([0.0, 0.0, 0.02], rel=0.05)
+    assert pose.draws().tolist() == [1.0, 1.0, 0.0]
+
+
+def test_a_code_that_is_named_for_rotation_turns_and_no_other():
+    assert Pose(LatentSpec.parse("circular,circular:rotation/4", noise_dim=1)).turns_by == 1
+    assert Pose(LatentSpec.parse("circular,rotation", noise_dim=1)).turns_by is None
+    assert Pose(LatentSpec.parse("cat3,circular,circular", noise_dim=1)).turns_by == 1
+
+
+def test_a_size_of_its_own_has_what_is_drawn_but_by_no_angle():
+    spec = LatentSpec.parse("cat2,circular,circular:hue,slant", noise_dim=1)
+    pose = Pose(spec)
+    torch.nn.init.ones_(pose.own_size.weight)
+    assert pose.sizes_by().tolist() == [1.0, 1.0, 0.0, 0.0, 1.0]
+    latents = torch.tensor([[5.0, 0.0, 1.0, 0.3, 0.9, -0.5]])
+    assert pose(latents)[0, 2].item() == pytest.approx(0.4 * math.exp(0.5))
 
 
 @pytest.mark.parametrize("noise", ["normal", "uniform"])

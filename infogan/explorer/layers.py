@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from infogan.circular import AngleEmbedding
 from infogan.content_nets import LEAST_CONTENT, LEAST_SIZE, PLACE_SCALE, REACH, SIZE_UNIT, ContentTrunk
 from infogan.export import Crop, Posed, Unflatten
+from infogan.export.layers import linear_layer
 from infogan.models import FlattenChannelsLast, ImageShape
-from infogan.pose import Pose
 from infogan.system.errors import UserError
 
 PANEL_COLUMNS = 16
@@ -101,9 +101,8 @@ class Packer:
         return layers
 
     def _posed(self, module: Posed) -> Layer:
-        pose, drawn = module.pose, module.pose.draws()
-        noise_dim = pose.spec.noise_dim
-        own_size = torch.cat([drawn.new_zeros(noise_dim), pose.own_size.weight[0] * drawn[noise_dim:]])
+        pose = module.pose
+        own_size = torch.cat([pose.weight.new_zeros(pose.spec.noise_dim), pose.sizes_by()])
         angle = {"column": pose.angle_column, "order": pose.order, "parts_by": pose.parts_by.tolist()}
         return {
             "side": module.mean.shape[-1],
@@ -112,7 +111,7 @@ class Packer:
             "windows": self.pack(module.windows),
             "mean": self._add(module.mean.permute(1, 2, 0)),
             "mean_size": module.mean.numel(),
-            "place": self.pack(_place_layer(pose)),
+            "place": self.pack(nn.Sequential(linear_layer(pose.weight, pose.bias))),
             "own_size": self._add(own_size),
             "latents": own_size.numel(),
             "angle": None if pose.angle_column is None else angle,
@@ -134,10 +133,3 @@ class Packer:
         self._parts.append(halves)
         self._size += len(halves)
         return self._size - len(halves)
-
-
-def _place_layer(pose: Pose) -> nn.Sequential:
-    """Returns the linear part of a pose."""
-    layer = nn.Linear(pose.weight.shape[1], pose.weight.shape[0])
-    layer.weight, layer.bias = (nn.Parameter(value, requires_grad=False) for value in (pose.weight, pose.bias))
-    return nn.Sequential(layer)

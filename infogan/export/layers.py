@@ -97,7 +97,7 @@ def generator_layers(generator: Generator) -> nn.Sequential:
     if not isinstance(plain, ContentGenerator):
         return layers
     drawn = plain.pose.draws()
-    windows = nn.Sequential(_linear(torch.diag(drawn), torch.zeros_like(drawn)), *layers)
+    windows = nn.Sequential(linear_layer(torch.diag(drawn), torch.zeros_like(drawn)), *layers)
     shape = plain.image_height, plain.image_width
     return nn.Sequential(Posed(windows, plain.mean_window, plain.pose, *shape), plain.squash)
 
@@ -122,12 +122,12 @@ def _in_one_stack(head: OverclusteredQ) -> nn.Sequential:
     """
     # Categories are not given the last features, where these are a place.
     n_place = head.n_features - head.categories.in_features
-    categories = _linear(nn.functional.pad(head.categories.weight, (0, n_place)), head.categories.bias)
+    categories = linear_layer(nn.functional.pad(head.categories.weight, (0, n_place)), head.categories.bias)
     if head.continuous is None:
         return nn.Sequential(categories)
     hidden, _, output = head.continuous
     assert isinstance(hidden, nn.Linear) and isinstance(output, nn.Linear)
-    first = _linear(
+    first = linear_layer(
         torch.cat([hidden.weight, categories.weight, -categories.weight]),
         torch.cat([hidden.bias, categories.bias, -categories.bias]),
     )
@@ -135,7 +135,7 @@ def _in_one_stack(head: OverclusteredQ) -> nn.Sequential:
     weight = torch.block_diag(output.weight, torch.cat([unchanged, -unchanged], dim=1))
     bias = torch.cat([output.bias, torch.zeros_like(categories.bias)])
     order = _order_in_spec(head.spec)
-    return nn.Sequential(first, nn.LeakyReLU(NEGATIVE_SLOPE), _linear(weight[order], bias[order]))
+    return nn.Sequential(first, nn.LeakyReLU(NEGATIVE_SLOPE), linear_layer(weight[order], bias[order]))
 
 
 def _order_in_spec(spec: LatentSpec) -> list[int]:
@@ -148,7 +148,8 @@ def _order_in_spec(spec: LatentSpec) -> list[int]:
     return [stacked.index(column) for column in range(spec.q_dim)]
 
 
-def _linear(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"]) -> nn.Linear:
+def linear_layer(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"]) -> nn.Linear:
+    """Returns a linear layer with these weights."""
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.weight, layer.bias = (nn.Parameter(value, requires_grad=False) for value in (weight, bias))
     return layer
