@@ -109,12 +109,13 @@ class Pose(nn.Module):
     def describe(self) -> list[str]:
         """Returns in words what each code poses; codes that draw are left out."""
         told = []
-        weight = self.weight.round(decimals=4) + 0.0  # and so no -0.00
         for position in self.spec.continuous:
-            x, y, size = weight[:, self._column(position)].tolist()
+            effects = self.weight[:, self._column(position)].tolist()
+            # Rounded first, and plus 0, so that there is no -0.00.
+            x, y, size = (round(effect, n) + 0.0 for effect, n in zip(effects, (2, 2, 3), strict=True))
             moves = f"moves what G draws by {x:.2f} in x, {y:.2f} in y and {size:.3f} in size, in half sides per unit"
             angle = f"turns what G draws by {180 / self.order:.3g}° per unit"
-            if position == self.turns_by or (x, y, size) != (0, 0, 0):
+            if position == self.turns_by or any(effects):
                 told.append(f"{self.spec.titles[position]}: {angle if position == self.turns_by else moves}")
         return told
 
