@@ -113,10 +113,14 @@ class Pose(nn.Module):
             effects = self.weight[:, self._column(position)].tolist()
             # Rounded first, and plus 0, so that there is no -0.00.
             x, y, size = (round(effect, n) + 0.0 for effect, n in zip(effects, (2, 2, 3), strict=True))
-            moves = f"moves what G draws by {x:.2f} in x, {y:.2f} in y and {size:.3f} in size, in half sides per unit"
-            angle = f"turns what G draws by {180 / self.order:.3g}° per unit"
-            if position == self.turns_by or any(effects):
-                told.append(f"{self.spec.titles[position]}: {angle if position == self.turns_by else moves}")
+            if position == self.turns_by:
+                does = f"turns what G draws by {180 / self.order:.3g}° per unit"
+            elif any(effects):
+                by = f"{x:.2f} in x, {y:.2f} in y and {size:.3f} in size"
+                does = f"moves what G draws by {by}, in half sides per unit"
+            else:
+                continue
+            told.append(f"{self.spec.titles[position]}: {does}")
         return told
 
     def fit(self, places: Float[Tensor, "k 3"]) -> None:
