@@ -82,18 +82,19 @@ class Pose(nn.Module):
 
     def draws(self) -> Float[Tensor, " zc"]:
         """Returns 1 for each entry of z and c that is left to draw from, and 0 for each that poses or turns."""
-        poses = (self.weight != 0).any(dim=0)
+        poses = (self.weight != 0).any(dim=0).float()
+        # `fill_`, as what is assigned would be copied from the host, which a captured step may not do.
         if self.angle_column is not None:
-            poses[self.angle_column] = True
+            poses[self.angle_column].fill_(1.0)
         if self.order > 1:
-            poses[0] = True
-        return (~poses).float()
+            poses[0].fill_(1.0)
+        return 1 - poses
 
     def sizes_by(self) -> Float[Tensor, " c"]:
         """Returns what each column of c adds to the logarithm of the size, 0 for what draws nothing, and for angles."""
         mask = self.draws()[self.spec.noise_dim :]
         for position in self.spec.circular:
-            mask[self.spec.c_slices[position]] = 0.0
+            mask[self.spec.c_slices[position]].fill_(0.0)
         return self.own_size.weight[0] * mask
 
     def forward(self, latents: Float[Tensor, "n zc"]) -> Float[Tensor, "n 4"]:

@@ -36,7 +36,8 @@ class Independence(Extension):
         with statistics_kept(self.discriminator.q_head):
             params = self.discriminator.q_head(batch.features_real)
         levels = [j for j, position in enumerate(self.spec.continuous) if position not in self.spec.circular]
-        means = posterior_means(self.spec, params)[:, levels]
+        means = posterior_means(self.spec, params)
+        means = torch.stack([means[:, j] for j in levels], dim=1)  # a list for an index would be copied from the host
         return {
             "independence": Term(
                 self.config.lambda_independence, independence_loss(means, category_shares(self.spec, params))
