@@ -133,6 +133,17 @@ def test_thickened_digits_are_thicker_as_morpho_mnist_measures_them_and_dark_str
     torch.testing.assert_close(TABLE["thickness"].statistic(-x, 1.0), TABLE["thickness"].statistic(x, -1.0))
 
 
+@pytest.mark.parametrize("crop", [(28, 28), (28, 1), (1, 2)], ids=str)
+def test_strokes_are_dilated_and_eroded_by_a_square_of_three_pixels(x, crop):
+    x, t = x[:, :, 8 : 8 + crop[0], 13 : 13 + crop[1]], torch.linspace(-1, 1, len(x))
+    t[len(t) // 2] = 0
+    dilated, eroded = F.max_pool2d(x, 3, 1, 1), -F.max_pool2d(-x, 3, 1, 1)
+    share = t[:, None, None, None]
+    expected = torch.where(share > 0, x + share * (dilated - x), x - share * (eroded - x))
+    assert torch.equal(TABLE["thickness"].apply(x, t, -1.0), expected)
+    assert not torch.equal(expected, x)
+
+
 def test_a_slope_is_the_prior_s_deviation_over_that_of_known_shifts(digits):
     # Digits that are moved by whole pixels: of 64 pixels a side, their deviation is known.
     wide = F.pad(digits.images[:500], (18, 18, 18, 18))
