@@ -100,8 +100,9 @@ def assert_same_losses(rows: list[dict], expected: list[dict], tolerance: float)
 
 
 @pytest.fixture
-def one_rank(digits):
+def one_rank(digits, monkeypatch):
     """A trainer on one rank, of the configuration that `train` gives to torchrun."""
+    monkeypatch.setattr("infogan.extensions.equivariance.N_VIEWS", 5000)  # as there: slopes decide each later step
     config = TrainConfig(
         dataset="mnist5k",
         width=8,
@@ -126,7 +127,7 @@ def test_two_ranks_follow_one_and_write_one_run_that_one_rank_can_finish(tmp_pat
     at_once, in_two_parts = one_rank(), one_rank()
     start = copy.deepcopy(at_once.state_dict())  # its weights are those in use
     expected = steps_of(at_once, 8)
-    assert_same_losses(metrics(tmp_path), expected[:4], 5e-4)
+    assert_same_losses(metrics(tmp_path), expected[:4], 1e-4)
     in_two_parts.load_state_dict(state_of(tmp_path, 4))
     # Rounding grows from step to step: one rank with two threads differs from one with one by some 1e-4.
     assert_same_losses(steps_of(in_two_parts, 4), expected[4:], 5e-3)
