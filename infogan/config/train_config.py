@@ -62,7 +62,7 @@ class TrainConfig:
         **FOLDER_NAME,
     )
     steps: int = option(
-        3000, "steps to train; a step is one D and one G update", "run", may_change=True, first=True, **STEPS
+        2000, "steps to train; a step is one D and one G update", "run", may_change=True, first=True, **STEPS
     )
     seed: int = option(
         0,
@@ -155,6 +155,13 @@ class TrainConfig:
     )
     noise_dim: int = option(62, "entries of the noise z", "codes", **between(1, MAX_NOISE_DIM))
     noise: Literal["normal", "uniform"] = option("normal", "prior of the noise: N(0, 1) or U(-1, 1)", "codes")
+    stratified_codes: bool = option(
+        True,
+        "the codes of a batch cover their prior evenly: each category as often as any other, a continuous code once in "
+        "each part of its range",
+        "codes",
+        off=False,
+    )
     # Learned, it makes a continuous code worth more nats than the category: it then drowns noise and digit, unless
     # lambda_cont is small. docs/paper.md has the figures.
     q_std: float | None = option(
@@ -219,7 +226,7 @@ class TrainConfig:
     )
     class_conditional_d: bool = option(
         True,
-        "with --lambda-consistency: once the category's L_I has its full weight, D is conditioned on Q's category",
+        "with --lambda-consistency: once categories have started, 150 steps after the merge, D is conditioned on them",
         "extensions",
         off=False,
     )
@@ -276,8 +283,8 @@ class TrainConfig:
     )
     terms: str = option("", "further loss terms, registered by your own code: name=weight,...", "extensions")
 
-    lr_g: float = option(1e-3, "Adam's learning rate of G's update", "optimisation", **RATE)
-    lr_d: float = option(4e-4, "Adam's learning rate of D's update", "optimisation", **RATE)
+    lr_g: float = option(2e-3, "Adam's learning rate of G's update", "optimisation", **RATE)
+    lr_d: float = option(8e-4, "Adam's learning rate of D's update", "optimisation", **RATE)
     # The over-clusters' gradients reach the trunk tenfold sooner than D's if D's head is slower than they: D then stays
     # blind for a thousand steps, and G learns nothing.
     lr_heads: float | None = option(
@@ -289,7 +296,7 @@ class TrainConfig:
         **RATE,
     )
     lr_decay: float = option(
-        0.5,
+        0.3,
         "all learning rates fall linearly to 0 over this last share of the steps; 0: they are constant",
         "optimisation",
         off=0.0,
