@@ -92,8 +92,7 @@ def test_steps_of_one_phase_are_the_same_operations(trainer, case):
 
     training._updates = noted
     run(training, N_STEPS)
-    conditioned = "merge_step" in CASES[case] and CASES[case].get("class_conditional_d", True)
-    assert len(by_phase) == (4 if conditioned else 3 if "merge_step" in CASES[case] else 1)
+    assert len(by_phase) == (3 if "merge_step" in CASES[case] else 1)
     for steps in by_phase.values():
         first, *others = steps[1:]  # what the first one makes the others find
         assert others and all(names == first for names in others)

@@ -34,7 +34,7 @@ def test_a_trainer_resumes_in_memory_too(small, digits, weight, ema_decay, preci
 
 def test_rates_fall_to_zero_on_a_line_over_the_last_steps(small, digits):
     training = Trainer(small(steps=8, lr_decay=0.5, baseline=True), digits.images)
-    full = {1e-3, 4e-4, 2e-3}
+    full = {2e-3, 8e-4}
 
     def shares():
         groups = [
@@ -44,7 +44,7 @@ def test_rates_fall_to_zero_on_a_line_over_the_last_steps(small, digits):
             for g in o.param_groups
         ]
         assert {g["full_lr"] for g in groups} == full
-        return {g["lr"] / g["full_lr"] for g in groups}
+        return {round(g["lr"] / g["full_lr"], 9) for g in groups}
 
     found = []
     for _ in range(8):
@@ -72,7 +72,7 @@ def test_overclusters_are_merged_in_time_and_l_i_is_ramped_up(small, digits, mon
     assert done == [("merge", 2), ("choose", 3)]
     cont = training.config.lambda_cont
     assert weights == [[w, cont, cont] for w in (0, 0, 0, 0, 0.5, 1, 1)]
-    assert conditional == [*5 * [False], True, True]
+    assert conditional == [*3 * [False], *4 * [True]]
     assert training.discriminator.d_head.by_category.all()
     assert not training._vanilla.discriminator.d_head.by_category.any()
     assert not training._vanilla.discriminator.d_head.active
