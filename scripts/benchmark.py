@@ -74,13 +74,15 @@ def parse_flags() -> argparse.Namespace:
     parser.add_argument(
         "--quality-seeds", type=int, default=0, help="seeds to train for the time to quality (default: 0)"
     )
-    parser.add_argument("--quality-steps", type=int, default=5000, help="most steps of each of them (default: 5000)")
+    parser.add_argument("--quality-steps", type=int, help="steps of each of them (default: the preset's)")
     parser.add_argument("--quality-every", type=int, default=250, help="steps between scorings (default: 250)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the measures here")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table as Markdown")
     flags = parser.parse_args()
     steps, turns = (1, MAX_STEPS), (1, 1000)
-    check_range(flags, rounds=turns, steps=steps, quality_seeds=(0, 1000), quality_steps=steps, quality_every=steps)
+    check_range(flags, rounds=turns, steps=steps, quality_seeds=(0, 1000), quality_every=steps)
+    if flags.quality_steps is not None:
+        check_range(flags, quality_steps=steps)
     check_new_file(flags.json, "--json")
     check_new_file(flags.markdown, "--markdown")
     return flags
@@ -371,24 +373,28 @@ def _until(command: list[str], run_root: Path | None = None) -> float:
     return seconds
 
 
-def measure_time_to_quality(config: TrainConfig, n_seeds: int, n_steps: int, every: int) -> list[dict[str, Any]]:
+def measure_time_to_quality(config: TrainConfig, n_seeds: int, every: int) -> list[dict[str, Any]]:
     """Returns for each seed the seconds of training until each bar of quality was first met, None where never.
 
-    Scored every few steps; the clock stands still while scoring.
+    Trained as `scripts/train.py` would, and scored every few steps; the clock stands still while scoring.
     """
     import dataclasses
 
     from infogan.data.datasets import load_dataset
+    from infogan.system.runtime import resolve_device
     from infogan.training.trainer import Trainer
+    from infogan.training.tuning import tuned
 
     dataset = load_dataset(config.dataset, config.data_dir, config.image_form)
+    choice, _ = tuned(config, dataset.images, resolve_device(config.device))
+    config = dataclasses.replace(config, **choice)
     score = make_score(dataset, config.device)
     results = []
     for seed in range(n_seeds):
         trainer = Trainer(dataclasses.replace(config, seed=seed), dataset.images)
         seconds, reached, scores = 0.0, {}, {}
-        while trainer.step < n_steps and (not reached or None in reached.values()):
-            seconds += _seconds(trainer, min(every, n_steps - trainer.step))
+        while trainer.step < config.steps and (not reached or None in reached.values()):
+            seconds += _seconds(trainer, min(every, config.steps - trainer.step))
             scores = score(trainer)
             for bar, is_met in bars_met(scores).items():
                 if reached.get(bar) is None:
@@ -512,13 +518,14 @@ def _median(times: Sequence[float | None]) -> float | None:
 
 def main() -> None:
     flags = parse_flags()
+    given = {"size": flags.size, "steps": flags.quality_steps}
     config = TrainConfig.from_preset(
         flags.preset,
         dataset=flags.dataset,
         data_dir=flags.data_dir,
         device=flags.device,
         seed=0,
-        **({} if flags.size is None else {"size": flags.size}),
+        **{name: value for name, value in given.items() if value is not None},
     )
     speed = measure_speed(config, flags.rounds, flags.steps)
 
@@ -528,7 +535,7 @@ def main() -> None:
     images = load_dataset(config.dataset, config.data_dir, config.image_form).images
     choice = measure_choice(config, images)
     start_up = measure_start_up(config)
-    quality = measure_time_to_quality(config, flags.quality_seeds, flags.quality_steps, flags.quality_every)
+    quality = measure_time_to_quality(config, flags.quality_seeds, flags.quality_every)
 
     from infogan.system.files import write_atomically
     from infogan.system.runtime import resolve_device
