@@ -386,8 +386,9 @@ def measure_time_to_quality(config: TrainConfig, n_seeds: int, every: int) -> li
     from infogan.training.tuning import tuned
 
     dataset = load_dataset(config.dataset, config.data_dir, config.image_form)
-    choice, _ = tuned(config, dataset.images, resolve_device(config.device))
-    config = dataclasses.replace(config, **choice)
+    if n_seeds:
+        choice, _ = tuned(config, dataset.images, resolve_device(config.device))
+        config = dataclasses.replace(config, **choice)
     score = make_score(dataset, config.device)
     results = []
     for seed in range(n_seeds):

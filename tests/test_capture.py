@@ -15,6 +15,7 @@ N_STEPS = 16
 PHASED = {"merge_step": 5, "ema_decay": 0.9, "lr_decay": 0.5}
 CASES = {
     "default": PHASED,
+    "independent": {**PHASED, "stratified_codes": False},
     "baseline": {**PHASED, "baseline": True},
     "bfloat16": {**PHASED, "precision": "bfloat16"},
     "affine": {**PHASED, "codes": "cat10,slant,width,scale,shift-x,shift-y"},

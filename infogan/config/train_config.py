@@ -226,7 +226,7 @@ class TrainConfig:
     )
     class_conditional_d: bool = option(
         True,
-        "with --lambda-consistency: once categories have started, 150 steps after the merge, D is conditioned on them",
+        "with --lambda-consistency: once categories start, 150 steps after the merge, D is conditioned on Q's category",
         "extensions",
         off=False,
     )

@@ -2,7 +2,7 @@
 
 Each category is drawn as often as any other, give or take one, and a continuous code once in each nth part of its
 prior, in random order. Every single draw is from the prior, and codes are independent of each other; but the draws of a
-batch are not. It is Latin hypercube sampling (McKay, Beckman & Conover 1979, doi 10.2307/1268522), of codes alone.
+batch are not. It is Latin hypercube sampling (McKay, Beckman & Conover 1979, doi 10.2307/1268522), of the codes alone.
 """
 
 from __future__ import annotations
