@@ -211,8 +211,8 @@ def _notes_on_scores(model: Model) -> Iterator[str]:
 
 def _training(model: Model) -> str:
     nets = model.nets
-    lines = [f"{nets.step:,} steps of {nets.config.batch_size} images, seed {nets.config.seed}, with the code of the commit below:"]
-    lines += ["", "```bash", training_command(nets.config), "```", ""]
+    what = f"{nets.step:,} steps of {nets.config.batch_size} images, seed {nets.config.seed}"
+    lines = [f"{what}, with the code of the commit below:", "", "```bash", training_command(nets.config), "```", ""]
     if nets.seconds is not None:
         lines.append(f"- Time of the steps: {nets.seconds:,.0f} s")
     for session in model.sessions:
