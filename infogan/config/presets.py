@@ -12,17 +12,23 @@ IMAGES_PRESET: PresetName = "images"
 # Characters, light strokes on dark: outline tells their classes apart, and slant and thickness are factors of them.
 CHARACTER_SETS = DIGIT_SETS | {"kmnist", "emnist-letters", "emnist-balanced", "usps", "glyphs"}
 
+# What `digits` had when the presets were measured that have it still.
+_AS_MEASURED = {
+    "stratified_codes": (False, "as when the rest of the preset was measured"),
+    "lr_g": (1e-3, "likewise"),
+    "lr_d": (4e-4, "likewise"),
+    "lr_decay": (0.5, "likewise"),
+}
+
 # "Paper" is arXiv 1606.03657, "authors' code" the MNIST launcher of openai/InfoGAN, which fills in what the paper
 # leaves open. The fields' own defaults are the preset `digits`.
 PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
     "digits": {},
     "letters": {
+        **_AS_MEASURED,
         "dataset": ("capitals", "what the preset is for"),
         "codes": ("cat26,slant,width,height", "the alphabet, and what a font varies in besides weight"),
         "batch_size": (256, "measured on over-clusters, as all below: docs/tried.md"),
-        "stratified_codes": (False, "as in those measurements"),
-        "lr_g": (1e-3, "as in those measurements"),
-        "lr_decay": (0.5, "as in those measurements"),
         "steps": (1500, "of which 250 have the category's L_I at its full weight"),
         "lr_d": (1e-3, "measured"),
         "lambda_consistency": (16.0, "measured: below it, H and N, D and O, C and G stay one over-cluster"),
@@ -36,6 +42,7 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "augment_shear": (0.2, "measured"),
     },
     "sprites": {
+        **_AS_MEASURED,
         "dataset": ("dsprites", "what the preset is for"),
         "codes": (
             "cat3,circular:rotation/4,scale,shift-x,shift-y",
@@ -44,8 +51,6 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "nets": ("content", "one thing before a plain background: docs/tried.md"),
         "width": (16, "measured: as all below, docs/tried.md"),
         "steps": (3000, "measured"),
-        "stratified_codes": (False, "as in those measurements"),
-        "lr_decay": (0.5, "as in those measurements"),
         "noise_dim": (4, "measured: there is little that no code says"),
         "lr_d": (5e-4, "measured: with 1e-3 D wins in one of five runs"),
         "lr_g": (5e-4, "likewise"),
@@ -61,6 +66,7 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "augment_translation": (0.15, "measured: less is learned more slowly"),
     },
     "fashion": {
+        **_AS_MEASURED,
         "dataset": ("fashion", "what the preset is for"),
         "augment_contrast": (0.4, "measured on over-clusters before they are merged: docs/tried.md"),
         "augment_rotation": (20.0, "as in those measurements"),
@@ -68,23 +74,16 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "overcluster_entropy": (1.0, "measured: without it some over-clusters are empty"),
         "merge_step": (450, "as in those measurements"),
         "precision": ("float32", "as in the five runs of docs/results.md"),
-        "stratified_codes": (False, "as in the five runs of docs/results.md"),
         "steps": (3000, "as in the five runs of docs/results.md"),
-        "lr_g": (1e-3, "as in the five runs of docs/results.md"),
-        "lr_d": (4e-4, "as in the five runs of docs/results.md"),
-        "lr_decay": (0.5, "as in the five runs of docs/results.md"),
         "class_conditional_d": (False, "as in the five runs of docs/results.md"),
         "codes": ("cat10,uniform,uniform", "free: as in the five runs of docs/results.md"),
     },
     "images": {
+        **_AS_MEASURED,
         "codes": ("cat10,uniform,uniform", "free: what images vary in is not known beforehand"),
         "lambda_consistency": (0.0, "measured: with it, photographs become patterns: docs/tried.md"),
         "class_conditional_d": (False, "needs the consistency term"),
         "batch_size": (64, "measured: better images than of 128, after as many: docs/tried.md"),
-        "stratified_codes": (False, "as in those measurements"),
-        "lr_g": (1e-3, "as in those measurements"),
-        "lr_d": (4e-4, "as in those measurements"),
-        "lr_decay": (0.5, "as in those measurements"),
         "steps": (4000, "8 minutes for images of 32 px on two cores, 27 to 33 for 64 px: docs/speed.md"),
         "diffaugment": ("auto", "measured: docs/tried.md"),
         # Of views, which only a code that is named, or the consistency term, asks for.

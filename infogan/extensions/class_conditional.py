@@ -74,7 +74,8 @@ class ClassConditionalD(Extension):
         discriminator.d_head.active = False
 
     def start_step(self, step: int) -> Iterable[nn.Parameter]:
-        self.head.active = step >= mi_ramp_steps(self.config)[0]
+        start, _ = mi_ramp_steps(self.config)
+        self.head.active = step >= start
         return ()
 
     def phase(self) -> Hashable | None:

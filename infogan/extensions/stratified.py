@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from infogan.config.spec import Categorical, Code, Gaussian, LatentSpec
+from infogan.config.spec import Categorical, Circular, Code, Gaussian, LatentSpec, Uniform
 
 OPEN_INTERVAL = (1e-7, 1 - 1e-7)  # where the normal distribution's quantiles are finite in float32
 
@@ -35,6 +35,8 @@ def _sample(code: Code, n: int, generator: torch.Generator) -> Float[Tensor, "n 
         first = torch.randint(code.n_categories, (1,), generator=generator, device=device)  # of those drawn once more
         return F.one_hot((stratum + first) % code.n_categories, code.n_categories).float()
     share = (stratum[:, None] + torch.rand((n, 1), generator=generator, device=device)) / n
-    if isinstance(code, Gaussian):
-        return torch.special.ndtri(share.clamp(*OPEN_INTERVAL))
-    return share * 2 - 1
+    match code:
+        case Uniform() | Circular():
+            return share * 2 - 1
+        case Gaussian():
+            return torch.special.ndtri(share.clamp(*OPEN_INTERVAL))
