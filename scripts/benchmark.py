@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import math
 import multiprocessing
@@ -215,8 +216,6 @@ def _wait_for(device: torch.device) -> None:
 
 
 def _flop_per_image(name: str, config: TrainConfig, images: torch.Tensor) -> float:
-    import dataclasses
-
     from torch.utils.flop_counter import FlopCounterMode
 
     # What is replayed as a graph counts as nothing.
@@ -289,8 +288,6 @@ class _Loop:
 
 def measure_speed(config: TrainConfig, n_rounds: int, n_steps: int) -> dict[str, Any]:
     """Returns images/s of all loops, turn by turn, and what they need of the machine."""
-    import dataclasses
-
     from infogan.system.runtime import has_bfloat16, resolve_device
 
     device = resolve_device(config.device)
@@ -333,8 +330,6 @@ def measure_speed(config: TrainConfig, n_rounds: int, n_steps: int) -> dict[str,
 
 def measure_choice(config: TrainConfig, images: torch.Tensor) -> dict[str, Any]:
     """Returns what a run with nothing given would choose here; see `training.tuning`."""
-    import dataclasses
-
     from infogan.system.runtime import kept_global_state, resolve_device
     from infogan.training.tuning import tuned
 
@@ -376,19 +371,12 @@ def _until(command: list[str], run_root: Path | None = None) -> float:
 def measure_time_to_quality(config: TrainConfig, n_seeds: int, every: int) -> list[dict[str, Any]]:
     """Returns for each seed the seconds of training until each bar of quality was first met, None where never.
 
-    Trained as `scripts/train.py` would, and scored every few steps; the clock stands still while scoring.
+    Scored every few steps; the clock stands still while scoring.
     """
-    import dataclasses
-
     from infogan.data.datasets import load_dataset
-    from infogan.system.runtime import resolve_device
     from infogan.training.trainer import Trainer
-    from infogan.training.tuning import tuned
 
     dataset = load_dataset(config.dataset, config.data_dir, config.image_form)
-    if n_seeds:
-        choice, _ = tuned(config, dataset.images, resolve_device(config.device))
-        config = dataclasses.replace(config, **choice)
     score = make_score(dataset, config.device)
     results = []
     for seed in range(n_seeds):
@@ -519,14 +507,13 @@ def _median(times: Sequence[float | None]) -> float | None:
 
 def main() -> None:
     flags = parse_flags()
-    given = {"size": flags.size, "steps": flags.quality_steps}
     config = TrainConfig.from_preset(
         flags.preset,
         dataset=flags.dataset,
         data_dir=flags.data_dir,
         device=flags.device,
         seed=0,
-        **{name: value for name, value in given.items() if value is not None},
+        **({} if flags.size is None else {"size": flags.size}),
     )
     speed = measure_speed(config, flags.rounds, flags.steps)
 
@@ -536,7 +523,9 @@ def main() -> None:
     images = load_dataset(config.dataset, config.data_dir, config.image_form).images
     choice = measure_choice(config, images)
     start_up = measure_start_up(config)
-    quality = measure_time_to_quality(config, flags.quality_seeds, flags.quality_every)
+    as_chosen = choice if config.precision == "auto" else {}  # as `scripts/train.py` trains
+    whole_run = dataclasses.replace(config, steps=flags.quality_steps or config.steps, **as_chosen)
+    quality = measure_time_to_quality(whole_run, flags.quality_seeds, flags.quality_every)
 
     from infogan.system.files import write_atomically
     from infogan.system.runtime import resolve_device
