@@ -57,7 +57,7 @@ def test_rates_fall_to_zero_on_a_line_over_the_last_steps(small, digits):
 def test_overclusters_are_merged_in_time_and_l_i_is_ramped_up(small, digits, monkeypatch):
     monkeypatch.setattr(schedule, "MI_DELAY_STEPS", 1)
     monkeypatch.setattr(schedule, "MI_RAMP_STEPS", 2)
-    training = Trainer(small(merge_step=2, baseline=True), digits.images)
+    training = Trainer(small(merge_step=2, lambda_cont=0.5, baseline=True), digits.images)
     q_head = training.discriminator.q_head
     done = []
     for name in ("merge", "choose"):
@@ -70,8 +70,7 @@ def test_overclusters_are_merged_in_time_and_l_i_is_ramped_up(small, digits, mon
         weights.append(training._infogan.lambdas.tolist())
         conditional.append(training.discriminator.d_head.active)
     assert done == [("merge", 2), ("choose", 3)]
-    cont = training.config.lambda_cont
-    assert weights == [[w, cont, cont] for w in (0, 0, 0, 0, 0.5, 1, 1)]
+    assert weights == [[w, 0.5, 0.5] for w in (0, 0, 0, 0, 0.5, 1, 1)]
     assert conditional == [*3 * [False], *4 * [True]]
     assert training.discriminator.d_head.by_category.all()
     assert not training._vanilla.discriminator.d_head.by_category.any()
@@ -81,12 +80,12 @@ def test_overclusters_are_merged_in_time_and_l_i_is_ramped_up(small, digits, mon
 
 
 def test_without_consistency_there_are_no_overclusters_and_nothing_waits_for_them(small, digits):
-    training = Trainer(small(lambda_consistency=0.0, merge_step=100), digits.images)
+    training = Trainer(small(lambda_consistency=0.0, merge_step=100, lambda_cont=0.5), digits.images)
     metrics = training.train_step()
     assert "consistency_c1" not in metrics and "equivariance" in metrics
     assert not isinstance(training.discriminator.q_head, OverclusteredQ)
     assert not isinstance(training.discriminator.d_head, ProjectionHead)
-    assert training._infogan.lambdas.tolist() == [1.0, 1.0, 1.0]
+    assert training._infogan.lambdas.tolist() == [1.0, 0.5, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ CHARACTER_SETS = DIGIT_SETS | {"kmnist", "emnist-letters", "emnist-balanced", "u
 # What `digits` had when the presets were measured that have it still.
 _AS_MEASURED = {
     "stratified_codes": (False, "as when the rest of the preset was measured"),
+    "lambda_cont": (1.0, "likewise"),
     "lr_g": (1e-3, "likewise"),
     "lr_d": (4e-4, "likewise"),
     "lr_decay": (0.5, "likewise"),
