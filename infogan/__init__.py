@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infogan import auxiliary, data, evaluation, export, extensions, models
     from infogan.api import resume, train
     from infogan.config.spec import Categorical, Gaussian, LatentSpec, Uniform
     from infogan.config.train_config import TrainConfig
@@ -59,10 +60,14 @@ _MODULE_OF = {
     "evaluating": "system.runtime",
 }
 
-__all__ = [*_MODULE_OF, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
+_MODULES = ("auxiliary", "data", "evaluation", "export", "extensions", "models")
+
+__all__ = [*_MODULE_OF, *_MODULES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"infogan.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'infogan' has no attribute {name!r}")
     return getattr(importlib.import_module(f"infogan.{_MODULE_OF[name]}"), name)
