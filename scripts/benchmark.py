@@ -104,14 +104,13 @@ class ReferenceLoop:
         import torch
         from torchvision import transforms
 
-        from infogan.models import Discriminator, Generator
         from infogan.system.runtime import resolve_device, seed_everything
+        from infogan.training.trainer import make_nets
 
         self.config, self.device = config, resolve_device(config.device)
         seed_everything(config.seed)
         shape = (images.shape[1], images.shape[2], images.shape[3])
-        self.generator = Generator(config.spec, shape, config.width).to(self.device)
-        self.discriminator = net = Discriminator(config.spec, shape, config.width).to(self.device)
+        self.generator, self.discriminator = _, net = make_nets(config, shape, [], self.device)
         betas = (config.beta1, config.beta2)
         self.opt_d = torch.optim.Adam([*net.trunk.parameters(), *net.d_head.parameters()], config.lr_d, betas)
         self.opt_g = torch.optim.Adam([*self.generator.parameters(), *net.q_head.parameters()], config.lr_g, betas)
@@ -184,7 +183,7 @@ def _serve(name: str, config: TrainConfig, pipe: Connection) -> None:
         measures = {
             "seconds": lambda n_steps: _seconds(loop, n_steps),
             "flop_per_image": lambda _: _flop_per_image(name, config, images),
-            "matrix_rate": lambda _: _matrix_rate(loop.device, config.precision),
+            "matrix_rate": lambda _: _matrix_rate(loop.device, config),
             "peak_memory": lambda _: _peak_memory(loop.device),
         }
         while (request := pipe.recv()) is not None:
@@ -225,29 +224,35 @@ def _flop_per_image(name: str, config: TrainConfig, images: torch.Tensor) -> flo
     return counter.get_total_flops() / config.batch_size
 
 
-def _matrix_rate(device: torch.device, precision: str) -> float:
-    """Returns the FLOP/s of matrix multiplications as this process makes them: the best of a few."""
+def _matrix_rate(device: torch.device, config: TrainConfig) -> float:
+    """Returns the FLOP/s of matrix multiplications as a loop's steps make them: the best of a few."""
     import torch
 
+    from infogan.system.runtime import kept_global_state, tune_for
+
     best = 0.0
-    for side in MATRIX_SIDES[device.type]:
-        a, b = torch.randn(2, side, side, device=device).to(getattr(torch, precision))
-        for _ in range(5):
-            started = time.perf_counter()
-            torch.mm(a, b)
-            _wait_for(device)
-            best = max(best, 2 * side**3 / (time.perf_counter() - started))
+    with kept_global_state():
+        tune_for(device, config.matmul)
+        for side in MATRIX_SIDES[device.type]:
+            a, b = torch.randn(2, side, side, device=device).to(getattr(torch, config.precision))
+            for _ in range(5):
+                started = time.perf_counter()
+                torch.mm(a, b)
+                _wait_for(device)
+                best = max(best, 2 * side**3 / (time.perf_counter() - started))
     return best
 
 
 def _peak_memory(device: torch.device) -> dict[str, float]:
     """Returns the most memory that the process held, in MiB; on CUDA also what it had allocated there."""
-    import resource
-
     import torch
 
-    bytes_each = 1 if sys.platform == "darwin" else 1024
-    memory = {"resident_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_each / 2**20}
+    memory = {}
+    with contextlib.suppress(ImportError):  # Windows has no such module
+        import resource
+
+        bytes_each = 1 if sys.platform == "darwin" else 1024
+        memory["resident_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_each / 2**20
     if device.type == "cuda":
         memory["cuda_mib"] = torch.cuda.max_memory_allocated(device) / 2**20
     return memory
@@ -304,9 +309,12 @@ def measure_speed(config: TrainConfig, n_rounds: int, n_steps: int) -> dict[str,
         n_images = n_steps * config.batch_size
         rates: dict[str, list[float]] = {name: [] for name in loops}
         matrix_rates: dict[str, list[float]] = {of_loop.precision: [] for of_loop in configs.values()}
+        peak_memory: dict[str, Any] = {}
         for _ in range(n_rounds):
             for name, loop in loops.items():
                 rates[name].append(n_images / loop.ask("seconds", n_steps))
+            # Before what else is measured: that takes memory too.
+            peak_memory = peak_memory or {name: loop.ask("peak_memory") for name, loop in loops.items()}
             for name, loop in loops.items():
                 if name != REFERENCE:
                     matrix_rates[configs[name].precision].append(loop.ask("matrix_rate"))
@@ -317,7 +325,7 @@ def measure_speed(config: TrainConfig, n_rounds: int, n_steps: int) -> dict[str,
                     "precision": configs[name].precision,
                     "images_per_s": rates[name],
                     "flop_per_image": loop.ask("flop_per_image"),
-                    "peak_memory": loop.ask("peak_memory"),
+                    "peak_memory": peak_memory[name],
                     "build_and_first_step_s": loop.warm_up_seconds,
                 }
                 for name, loop in loops.items()

@@ -36,6 +36,7 @@ def parse_flags() -> argparse.Namespace:
     )
     parser.add_argument(
         "--image",
+        type=Path,
         nargs="+",
         metavar="FILE",
         help="pictures of your own to put through the model: their latents are swept, and interpolated between",
@@ -109,7 +110,7 @@ def main() -> None:
         print(f"share of clear digits in the interpolations, by --category: {each}", file=sys.stderr)
 
 
-def own_images(nets: TrainedNets, files: list[str], digits: Mapping[str, Sequence[int | None]]) -> Given:
+def own_images(nets: TrainedNets, files: list[Path], digits: Mapping[str, Sequence[int | None]]) -> Given:
     """Returns pictures and their latents, and says what was made of each."""
     import torch
 
@@ -124,7 +125,7 @@ def own_images(nets: TrainedNets, files: list[str], digits: Mapping[str, Sequenc
         read = _codes_in_words(nets.spec, found.c[i], digits)
         psnr = f"PSNR {found.psnr_db[i]:.1f} dB"
         print(f"{file}: {picture.what}; Q reads {read}, and {agrees} in the reconstruction; {psnr}", file=sys.stderr)
-    names = [re.sub(r"[^\w+-]+", "-", Path(file).stem)[:20] for file in files]
+    names = [re.sub(r"[^\w+-]+", "-", file.stem)[:20] for file in files]
     return Given(names, found.images, found.reconstruction, found.z, found.c)
 
 

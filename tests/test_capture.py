@@ -66,6 +66,15 @@ def assert_same_weights(a, b):
             assert all(torch.equal(value, of_b[name]) for name, value in net_a.state_dict().items())
 
 
+@on_gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_step_on_another_gpu_is_captured_there(trainer):
+    # `torch.cuda.graph` captures what is done on the current device.
+    first, second = trainer("default", device="cuda:0"), trainer("default", device="cuda:1")
+    assert run(second, N_STEPS) == run(first, N_STEPS)
+    assert torch.cuda.current_device() == 0
+
+
 class Operations(TorchDispatchMode):
     """Notes the operations that are done."""
 

@@ -77,7 +77,7 @@ def parse(*argv):
         (["--terms", "smooth=1,smooth=2"], "--terms: expected name=weight.* each name once"),
         (["--terms", "=1"], "--terms: expected name=weight"),
         (["--data-dir", "d" * 300], "argument --data-dir: expected names of at most 255 bytes, got 'ddd"),
-        (["--data-dir", "a\nb"], r"argument --data-dir: expected a path of printable characters, got 'a\\nb'"),
+        (["--data-dir", "a\nb"], r"argument --data-dir: expected a path without control characters, got 'a\\nb'"),
         (["--data-dir", "/dev/null"], "argument --data-dir: expected a folder, got '/dev/null'"),
         (["--out-dir", "/dev/null/below"], "argument --out-dir: cannot use '/dev/null/below': Not a directory"),
         (["--resume", "r" * 5000], "argument --resume: expected names of at most 255 bytes"),

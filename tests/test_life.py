@@ -438,9 +438,12 @@ def test_a_run_is_evaluated_on_its_images_wherever_they_are_and_on_no_others(on_
 
 def test_images_that_are_too_few_or_too_small_are_named(small, tmp_path, digits):
     np.save(tmp_path / "mine.npy", digits.images[:9].numpy())
+    np.save(tmp_path / "one.npy", digits.images[:1].numpy())
     np.save(tmp_path / "tiny.npy", digits.images[:60, :, 10:15, 9:18].numpy())
     with pytest.raises(UserError, match=r"^--batch-size: expected at most 9, .* got 32: .*mine.npy"):
         train(small(dataset=str(tmp_path / "mine.npy")), tmp_path)
+    with pytest.raises(UserError, match=r"^--dataset: expected at least 2 training images, got 1: .*one.npy"):
+        train(small(dataset=str(tmp_path / "one.npy")), tmp_path)
     with pytest.raises(UserError, match=r"^--size: expected images of at least 8 x 8 px, got 9 x 5 px: .*tiny.npy"):
         train(small(dataset=str(tmp_path / "tiny.npy")), tmp_path)
     assert not (tmp_path / "runs").exists()
@@ -457,6 +460,12 @@ def test_a_run_takes_the_flags_of_its_first_call(copied, whole, no_curves):
     assert_equal(resume(copied.folder, dataset="auto", name="whole", preset="digits", device="cpu", seed=0), whole)
     with pytest.raises(UserError, match=r"--dataset fashion \(the run has mnist5k\)"):
         resume(copied.folder, dataset="fashion")
+
+
+def test_a_folder_called_none_is_not_asked_for(copied, whole, tmp_path, no_curves, monkeypatch):
+    (tmp_path / "None").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert_equal(resume(copied.folder), whole)
 
 
 def test_a_run_s_folder_may_be_anywhere(copied, whole, tmp_path, no_curves):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from infogan import TrainConfig, UserError, load_dataset, load_nets, resume
+from infogan.config.datasets import is_own_images, without_place
 from infogan.evaluation.files import read_evaluation
 from infogan.system.paths import given_folder, given_path, numbered_files
 from infogan.training.checkpoint import find_checkpoint
@@ -18,13 +19,13 @@ from infogan.training.run import Run
         ("x" * 256, "names of at most 255 bytes"),
         ("none/" + "数" * 86, "names of at most 255 bytes"),
         ("a/" * 3000, "cannot use 'a/a/a"),
-        ("a\nb", r"printable characters, got 'a\nb'"),
-        ("a\0b", r"printable characters, got 'a\x00b'"),
-        ("\udcff", "printable characters"),
-        ("", "printable characters, got ''"),
-        (3, "printable characters, got 3"),
-        (b"a", "printable characters, got b'a'"),
-        (None, "printable characters, got None"),
+        ("a\nb", r"without control characters, got 'a\nb'"),
+        ("a\0b", r"without control characters, got 'a\x00b'"),
+        ("\udcff", "without control characters"),
+        ("", "without control characters, got ''"),
+        (3, "without control characters, got 3"),
+        (b"a", "without control characters, got b'a'"),
+        (None, "without control characters, got None"),
         ("/dev/null/below", "cannot use '/dev/null/below': Not a directory"),
     ],
 )
@@ -34,6 +35,20 @@ def test_a_path_at_which_no_file_can_be_is_refused_in_one_line(path, reason):
             check(path, "--flag")
         assert str(error.value).startswith("--flag: ") and reason in str(error.value)
         assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["写真\u3000集", "می\u200cخواهم", "👩\u200d🎨", "a\xa0b"])
+def test_characters_that_are_merely_invisible_are_part_of_names(name, tmp_path):
+    assert given_folder(tmp_path / name, "--flag") == tmp_path / name
+    assert TrainConfig(data_dir=str(tmp_path / name)).data_dir == str(tmp_path / name)
+
+
+def test_a_path_of_windows_is_one_anywhere():
+    # A run's configuration may have been saved there.
+    for dataset, name in ((r"C:\me\photos", "photos/"), (r"C:\me\photos.npz", "photos.npz"), ("/me/photos", "photos/")):
+        assert is_own_images(dataset) and is_own_images(name)
+        assert without_place(dataset) == without_place(name) == name
+    assert without_place("mnist") == "mnist" and not is_own_images("none")
 
 
 def test_a_link_that_leads_round_is_refused_and_one_to_nothing_is_not(tmp_path):

@@ -70,6 +70,24 @@ def test_a_data_set_is_a_loader_and_its_name(inverted, tmp_path):
         load_dataset("other", tmp_path)
 
 
+def test_a_run_is_read_where_its_data_set_and_its_terms_are_not_registered(inverted, tmp_path, one_picture):
+    register_term("ink", update="g")(lambda batch: batch.x_fake.mean())
+    run = infogan.train(config(dataset=inverted, terms="ink=1"), tmp_path)
+    exported = infogan.export.export_run(run.folder, "safetensors", tmp_path / "exported.safetensors").path
+    del DATASETS[inverted], extensions.TERMS["ink"]
+    for file in (run.folder, exported):
+        assert infogan.load_nets(file).config.dataset == inverted
+    with pytest.raises(UserError, match=r"--dataset: expected auto, .* got 'inverted'"):
+        infogan.evaluate(run.folder)
+
+
+@pytest.mark.parametrize("name", ["loss_d", "mi_c1", "consistency_c12", "r1", "step", "seconds", "vanilla_ink"])
+def test_a_term_takes_no_name_that_metrics_have(name):
+    with pytest.raises(UserError, match=f"register_term: expected a name that metrics.jsonl has no field of, .*{name}"):
+        register_term(name)
+    assert not extensions.TERMS
+
+
 def test_a_loss_term_is_a_function_and_a_weight(digits, tmp_path, one_picture):
     @register_term("ink", update="g")
     def ink(batch):

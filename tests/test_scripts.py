@@ -18,6 +18,7 @@ from conftest import ROOT, small_config
 
 from infogan import TrainConfig, Trainer
 from infogan.data import idx
+from infogan.system.runtime import onednn_is_precise
 from infogan.training.run import Run
 
 SMALL = ("--dataset", "mnist5k", "--width", 4, "--batch-size", 50, "--device", "cpu")
@@ -276,13 +277,30 @@ def test_the_benchmark_counts_the_flop_of_an_update_as_one_does_by_hand(benchmar
 
 
 def test_the_reference_loop_updates_every_net_and_reads_its_losses(benchmark, small, digits):
-    loop = benchmark.ReferenceLoop(small(), digits.images)
+    loop = benchmark.ReferenceLoop(small(lambda_cont=1.0), digits.images)
     before = [p.clone() for net in (loop.generator, loop.discriminator) for p in net.parameters()]
     losses = loop.train_step()
     after = [p for net in (loop.generator, loop.discriminator) for p in net.parameters()]
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert losses["loss_d"] == pytest.approx(2 * math.log(2), abs=0.1)  # at chance
     assert losses["loss_g"] == pytest.approx(math.log(2) + 2 * 0.392, abs=0.1)  # less L_I of c1, 0, and of c2 and c3
+
+
+def test_the_benchmark_multiplies_matrices_as_a_loop_does(benchmark, small, monkeypatch):
+    seen = []
+    monkeypatch.setattr(benchmark, "MATRIX_SIDES", {"cpu": (8,)})
+    monkeypatch.setattr(torch, "mm", lambda a, b: seen.append((torch.get_float32_matmul_precision(), a.dtype)))
+    for changes in ({"matmul": "onednn"}, {"matmul": "default"}, {"precision": "bfloat16", "matmul": "default"}):
+        benchmark._matrix_rate(torch.device("cpu"), small(**changes))
+    expected = [("medium" if onednn_is_precise() else "highest", torch.float32), ("highest", torch.float32)]
+    assert list(dict.fromkeys(seen)) == [*expected, ("highest", torch.bfloat16)]
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_the_reference_loop_has_the_nets_of_ours(benchmark, small, digits):
+    config = small(nets="content", class_conditional_d=False)
+    loop, ours = benchmark.ReferenceLoop(config, digits.images), Trainer(config, digits.images)
+    assert {*loop.generator.state_dict()} == {*ours.generator.state_dict()}
 
 
 def test_the_time_to_a_quality_never_reached_is_none(benchmark, small):

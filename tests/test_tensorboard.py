@@ -1,5 +1,6 @@
 """What --tensorboard writes, read back by TensorBoard's own reader."""
 
+import errno
 import sys
 
 import pytest
@@ -31,6 +32,27 @@ def test_curves_and_grids_are_those_of_the_run(small, tmp_path, one_picture, eve
 
     infogan.resume(run.folder, steps=6, tensorboard=True)
     assert [event.step for event in events(run).Scalars("loss_g")] == [2, 4, 6]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own
+def test_events_that_cannot_be_written_cost_neither_a_step_nor_a_checkpoint(
+    small, tmp_path, one_picture, monkeypatch, capsys
+):
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    write, sizes = RecordWriter.write, []
+
+    def full_after_a_while(self, data):
+        sizes.append(len(data))
+        if len(sizes) > 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, data)
+
+    monkeypatch.setattr(RecordWriter, "write", full_after_a_while)
+    run = infogan.train(small(steps=6), tmp_path, tensorboard=True)
+    assert [row["step"] for row in run.read_metrics()] == [2, 4, 6]
+    assert infogan.load_nets(run.folder).step == 6
+    assert capsys.readouterr().err.count("tensorboard/ takes no more: ") == 1
 
 
 def test_without_the_flag_nothing_is_written(small, tmp_path, one_picture):

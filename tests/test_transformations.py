@@ -263,6 +263,12 @@ def test_codes_that_contradict_each_other_are_one_line(codes, message):
 def test_what_images_do_not_have_is_one_line(digits):
     with pytest.raises(UserError, match="codes: expected images in colour for hue, got grey ones"):
         told("hue", digits.images)
+    grey = digits.images[:100].expand(-1, 3, -1, -1)
+    for codes in ("hue", "cat2,circular:hue"):
+        with pytest.raises(
+            UserError, match="codes: expected images that differ in hue, as far as what is not background"
+        ):
+            told(codes, grey)
     with pytest.raises(UserError, match="codes: expected no slant beside circular:rotation, as a view turned by any"):
         told("slant,circular:rotation", digits.images)
     with pytest.raises(

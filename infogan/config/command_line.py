@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from infogan.config.datasets import check_dataset
 from infogan.config.options import (
     MAX_EPOCHS,
     MAX_STEPS,
@@ -160,6 +161,7 @@ def parse_train_flags(argv: Sequence[str], description: str) -> StartRun | Resum
         of_run = None if out_dir is None else str(out_dir)
         return ResumeRun(str(resume), given, of_run, epochs, bool(dry_run), bool(tensorboard))
     config = TrainConfig.from_preset(**{"preset": default_preset(given.get("dataset", "auto")), **given})
+    check_dataset(config.dataset)
     return StartRun(config, str(out_dir or "."), epochs, bool(dry_run), bool(tensorboard))
 
 

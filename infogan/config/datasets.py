@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
+
+from infogan.system.errors import UserError, shown
 
 # A loader takes the data folder and returns an `ImageDataset`; as text, `module:function`, it is loaded when used.
 DATASETS: dict[str, str | Callable[[Any], Any]] = {
@@ -41,7 +43,8 @@ class ImageForm:
     """What images are made to be as they are loaded.
 
     Attributes:
-        size: Side in pixels; None leaves them as they are, or if they are pictures that differ, makes it 64.
+        size: Side in pixels; None leaves them as they are, or if they are pictures that differ, or have one size above
+            64 pixels, makes it 64.
         channels: `rgb`, `grey`, or as the images are.
         background: What shows through transparent pixels: `white`, `black` or #rrggbb.
     """
@@ -56,8 +59,25 @@ AS_THEY_ARE = ImageForm()
 
 def is_own_images(dataset: str) -> bool:
     """Returns whether a data set is a path of one's own images: a folder or a file, which need not be there now."""
-    path = Path(dataset)
-    return dataset not in DATASETS and (path.suffix.lower() in OWN_FILES or len(path.parts) > 1 or path.exists())
+    if dataset in DATASETS:
+        return False
+    # A run may have been on Windows, where `/` parts a path too.
+    is_path = dataset.endswith("/") or len(PureWindowsPath(dataset).parts) > 1
+    return is_path or Path(dataset).suffix.lower() in OWN_FILES or Path(dataset).exists()
+
+
+def without_place(dataset: str) -> str:
+    """Returns a data set's name; of images of one's own without where they lie, as `pictures/` or `pictures.zip`."""
+    if not is_own_images(dataset):
+        return dataset
+    name = PureWindowsPath(dataset).name
+    return name if Path(name).suffix.lower() in OWN_FILES else f"{name}/"
+
+
+def check_dataset(dataset: str) -> None:
+    """Raises UserError unless a data set is known here or a path; that of a saved run may be known elsewhere alone."""
+    if dataset not in DATASETS and not is_own_images(dataset):
+        raise UserError(f"--dataset: expected {dataset_forms()}, got {shown(dataset)}")
 
 
 def dataset_forms() -> str:

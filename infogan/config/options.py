@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 from infogan.system.errors import UserError, shown
+from infogan.system.paths import has_control_characters
 
 MAX_SEED = 2**32 - 1  # of NumPy's generators
 MAX_STEPS = 1_000_000_000
@@ -160,7 +161,7 @@ def _plain_float(value: Any) -> float:
 
 
 def _plain_text(value: Any) -> str:
-    if not isinstance(value, str) or not value.isprintable():
+    if not isinstance(value, str) or has_control_characters(value):
         raise TypeError
     return str(value)
 

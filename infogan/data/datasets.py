@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from infogan.config.datasets import AS_THEY_ARE, DATASETS, PICTURE_SETS, ImageForm, dataset_forms, is_own_images
+from infogan.config.datasets import AS_THEY_ARE, DATASETS, PICTURE_SETS, ImageForm, check_dataset, is_own_images
 from infogan.data.factors import KnownFactors
 from infogan.system.errors import UserError
 from infogan.system.paths import given_folder, given_path
@@ -114,8 +114,7 @@ def load_dataset(name: str, data_dir: str | Path, form: ImageForm = AS_THEY_ARE)
     data_dir = given_folder(data_dir, "--data-dir")
     if is_own_images(name):
         return _load_own(given_path(name, "--dataset"), data_dir, form)
-    if name not in DATASETS:
-        raise UserError(f"--dataset: expected {dataset_forms()}, got {name!r}")
+    check_dataset(name)
     loader: Any = DATASETS[name]
     if isinstance(loader, str):
         module, _, function = loader.partition(":")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
 from typing import Literal
 
@@ -17,13 +18,16 @@ from infogan.extensions.equivariance import Equivariance
 from infogan.extensions.gradient_penalty import GradientPenalty
 from infogan.extensions.independence import Independence
 from infogan.losses import Term, Terms
-from infogan.system.errors import UserError
+from infogan.system.errors import UserError, shown
 
 # In the order in which their terms are summed.
 EXTENSIONS: list[type[Extension]] = [Consistency, ClassConditionalD, Equivariance, Independence, GradientPenalty]
 
 TermFunction = Callable[[UpdateBatch], Float[Tensor, ""]]
 TERMS: dict[str, tuple[TermFunction, Literal["d", "g"]]] = {}
+TAKEN_NAMES = re.compile(
+    "step|epoch|images_seen|seconds|loss_[dg]|equivariance|independence|r1|(mi|consistency|vanilla|eval)_.*"
+)
 
 
 def register_term(name: str, update: Literal["d", "g"] = "d") -> Callable[[TermFunction], TermFunction]:
@@ -32,7 +36,12 @@ def register_term(name: str, update: Literal["d", "g"] = "d") -> Callable[[TermF
     Args:
         name: What the term is called in `terms`, and in metrics.jsonl.
         update: The update that minimises it: D's (of trunk, d_head and q_head) or G's.
+
+    Raises:
+        UserError: The name is that of a field of metrics.jsonl.
     """
+    if TAKEN_NAMES.fullmatch(name):
+        raise UserError(f"register_term: expected a name that metrics.jsonl has no field of, got {shown(name)}")
 
     def register(function: TermFunction) -> TermFunction:
         TERMS[name] = function, update

@@ -148,16 +148,19 @@ def instructions_for(
     for position, name in spec.named:
         code = spec.codes[position]
         assert not isinstance(code, Categorical)
+        effects, deviation = _effects(measured, name)
+        alone = {name: 1.0} if isinstance(code, Circular) else _alone(name)
+        own = sum(share * effects[names.index(part)] for part, share in alone.items())
+        # How real images are turned does not matter to an angle, but a hue that no view changes is none.
+        is_told = own > 0 and deviation > LEAST_DEVIATION
+        if not (is_told or (isinstance(code, Circular) and name == "rotation")):
+            raise UserError(
+                f"codes: expected images that differ in {name}, as far as what is not background shows, got such "
+                "that do not"
+            )
         if isinstance(code, Circular):
             slopes = tuple(float(other == name) * code.order / math.pi for other in names)
         else:
-            effects, deviation = _effects(measured, name)
-            own = sum(share * effects[names.index(part)] for part, share in _alone(name).items())
-            if not own > 0 or not deviation > LEAST_DEVIATION:
-                raise UserError(
-                    f"codes: expected images that differ in {name}, as far as what is not background shows, got such "
-                    "that do not"
-                )
             slopes = tuple(code.variance**0.5 * effect / deviation for effect in effects)
         found.append(Instruction(position, name, names, slopes, reaches, getattr(code, "order", None)))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 from infogan.system.errors import UserError, shown
@@ -21,8 +22,8 @@ def usable_path(path: object) -> Path:
             file where a folder should be, or leads through a folder that is closed.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-    if not isinstance(text, str) or not text or not text.isprintable():
-        raise ValueError(f"expected a path of printable characters, got {shown(text or path)}")
+    if not isinstance(text, str) or not text or has_control_characters(text):
+        raise ValueError(f"expected a path without control characters, got {shown(text or path)}")
     text = os.path.expanduser(text)  # noqa: PTH111  it leaves an unknown ~name as it is
     if any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in Path(text).parts):
         raise ValueError(f"expected names of at most {MAX_NAME_BYTES} bytes, got {shown(text)}")
@@ -33,6 +34,14 @@ def usable_path(path: object) -> Path:
     except OSError as error:
         raise ValueError(f"cannot use {shown(text)}: {error.strerror or error}") from error
     return Path(text)
+
+
+def has_control_characters(text: str) -> bool:
+    """Returns whether a text has characters that no name should have, as line breaks, or bytes that are no text.
+
+    Those that are merely invisible are allowed: names in Japanese, Persian and of emoji have such.
+    """
+    return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
 
 
 def usable_folder(path: object) -> Path:

@@ -111,6 +111,11 @@ _CGROUPS = Path("/sys/fs/cgroup")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
+def on_device(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Makes a device the current one: the work on any other CUDA device could not be captured in a graph."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
 def is_capturing(device: torch.device) -> bool:
     """Returns whether the work on a device is being captured in a CUDA graph, and not done."""
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()

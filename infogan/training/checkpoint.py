@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from infogan.config.datasets import without_place
 from infogan.config.spec import LatentSpec
 from infogan.config.train_config import TrainConfig, had_fixed_slopes
 from infogan.models import Discriminator, Generator, ImageShape
@@ -21,7 +22,7 @@ from infogan.system.paths import given_folder, given_path
 from infogan.system.readers import is_count
 from infogan.system.tensor_files import read_tensors
 from infogan.training.run import CHECKPOINT_FORMAT, N_CHECKPOINTS_KEPT, Run
-from infogan.training.trainer import differences_between, make_extensions, make_folded_nets, make_nets
+from infogan.training.trainer import differences_between, extensions_of_nets, make_folded_nets, make_nets
 from infogan.weights.files import (
     ENCODER,
     WEIGHTS_FILE,
@@ -135,7 +136,7 @@ class TrainedNets:
         spec: The latents.
         config: The run's configuration.
         step: Steps trained.
-        seconds: That these steps took; None in a checkpoint that `fit` did not write.
+        seconds: That these steps took; None in a checkpoint that no run wrote.
         image_shape: Channels, height and width in pixels.
         checkpoint: The file they are from.
         images_sha256: Of the training images, as `ImageDataset.digest` has it; None in exported weights.
@@ -247,7 +248,9 @@ def describe_nets(nets: TrainedNets, name: str) -> dict[str, Any]:
         name: What the exported model is called.
     """
     # The vanilla GAN is left behind, and where one machine keeps its data says nothing of the nets.
-    config = dataclasses.replace(nets.config, name=name, baseline=False).to_dict()
+    config = dataclasses.replace(
+        nets.config, name=name, baseline=False, dataset=without_place(nets.config.dataset)
+    ).to_dict()
     return {
         "format": WEIGHTS_FORMAT,
         "name": name,
@@ -275,7 +278,7 @@ def load_resumable(path: Path, config: TrainConfig) -> dict[str, Any]:
                 "its codes follow slant and width by fixed slopes, as an earlier version had them: it can be used, "
                 "but not trained further"
             )
-        if "extensions" not in state and make_extensions(dataclasses.replace(saved, terms="")):
+        if "extensions" not in state and extensions_of_nets(saved):
             raise UserError("an earlier version trained it, with other terms: it can be used, but not trained further")
         if different := differences_between(saved, config):
             raise UserError(f"the checkpoint is of another run, got {'; '.join(different)}")
@@ -300,7 +303,7 @@ def _nets_that_fit(config: TrainConfig, image_shape: Any, weights: Any) -> tuple
     if not all(map(is_count, image_shape)):
         raise ValueError(f"expected an image shape of whole numbers, got {shown(image_shape)}")
     with torch.device("meta"):
-        nets = make_nets(config, (channels, height, width_px), make_extensions(config), "meta")
+        nets = make_nets(config, (channels, height, width_px), extensions_of_nets(config), "meta")
     for part, net in zip(("generator", "discriminator"), nets, strict=True):
         _check_weights(part, weights[part], net)
     return nets

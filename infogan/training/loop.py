@@ -30,6 +30,8 @@ from infogan.training.tensorboard import check_tensorboard
 from infogan.training.trainer import Trainer, augmentation_of, fit_pose
 from infogan.training.tuning import tuned
 
+MIN_IMAGES = 2  # to train on: BatchNorm has no statistics of one
+
 
 def train(
     config: TrainConfig,
@@ -133,7 +135,7 @@ def resumed(folder: str | Path, changes: dict[str, Any], out_dir: str | Path | N
     """
     run = Run.open(folder, "--resume")
     config, changes = run.read_config(), dict(changes)
-    if _may_be_the_same_images(config.dataset, asked := str(changes.get("dataset"))):
+    if "dataset" in changes and _may_be_the_same_images(config.dataset, asked := str(changes["dataset"])):
         del changes["dataset"]
         config = config if asked == "auto" else dataclasses.replace(config, dataset=asked)
     if changes.get("diffaugment") == "auto":  # the run has what that was
@@ -312,6 +314,8 @@ def _resolved(config: TrainConfig, dataset: ImageDataset, epochs: int | None) ->
 
 def _check_images(config: TrainConfig, dataset: ImageDataset) -> None:
     n, (height, width) = len(dataset.images), dataset.images.shape[2:]
+    if n < MIN_IMAGES:
+        raise UserError(f"--dataset: expected at least {MIN_IMAGES} training images, got {n}: {dataset.name}")
     if n < config.batch_size:
         raise UserError(
             f"--batch-size: expected at most {n:,}, as many training images as there are, got {config.batch_size:,}: "

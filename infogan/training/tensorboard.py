@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 
-from infogan.system.errors import UserError
+from infogan.system.errors import UserError, one_line, show_warning
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 FOLDER = "tensorboard"  # in the run's
 
@@ -28,6 +33,8 @@ def check_tensorboard() -> None:
 class EventWriter:
     """Writes rows of metrics as curves, and pictures, to `<run>/tensorboard/`.
 
+    What cannot be written is a warning, and then nothing more is: TensorBoard raises a first error at every later call.
+
     Args:
         run_folder: As in `runs/<name>`.
         first_step: Where the run goes on: what an earlier process wrote of later steps is hidden.
@@ -36,19 +43,32 @@ class EventWriter:
     def __init__(self, run_folder: Path, first_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # imported only here: it takes seconds
 
-        self._writer = SummaryWriter(str(run_folder / FOLDER), purge_step=first_step + 1)
+        self._writer: SummaryWriter | None = SummaryWriter(str(run_folder / FOLDER), purge_step=first_step + 1)
 
     def write_metrics(self, row: dict[str, float]) -> None:
         """Adds a row of metrics.jsonl to the curves: a curve for each of its fields but the step."""
-        for name, value in row.items():
-            if name != "step":
-                self._writer.add_scalar(name, value, row["step"])
-        self._writer.flush()
+
+        def write(writer: SummaryWriter) -> None:
+            for name, value in row.items():
+                if name != "step":
+                    writer.add_scalar(name, value, row["step"])
+            writer.flush()
+
+        self._write(write)
 
     def show(self, name: str, picture: UInt8[np.ndarray, "height width 3"], step: int) -> None:
         """Adds a picture."""
-        self._writer.add_image(name, picture, step, dataformats="HWC")
+        self._write(lambda writer: writer.add_image(name, picture, step, dataformats="HWC"))
 
     def close(self) -> None:
         """Writes what is left, and closes the file."""
-        self._writer.close()
+        self._write(lambda writer: writer.close())
+
+    def _write(self, write: Callable[[SummaryWriter], None]) -> None:
+        if self._writer is None:
+            return
+        try:
+            write(self._writer)
+        except Exception as error:  # of any kind: TensorBoard's own thread may have met it
+            show_warning(f"{FOLDER}/ takes no more: {one_line(error)}")
+            self._writer = None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from infogan.system.runtime import (
     GlobalState,
     autocast_for,
     make_deterministic,
+    on_device,
     resolve_device,
     rng_state,
     seed_everything,
@@ -79,8 +81,13 @@ class Trainer:
         self.image_shape: ImageShape = (channels, height, width_px)
         self.extensions = make_extensions(config)
         self._process = GlobalState()
-        with self._process.entered():
+        with self._entered():
             self._start(images)
+
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[None]:
+        with self._process.entered(), on_device(self.device):
+            yield
 
     def _start(self, images: Tensor) -> None:
         """Makes the nets, and all else that a step needs."""
@@ -119,7 +126,7 @@ class Trainer:
     def calculate_as(self, config: TrainConfig) -> None:
         """Has later steps calculate in the precision and by the library of another configuration; no captured ones."""
         assert self._captured is None, "a captured step stays as it is"
-        with self._process.entered():
+        with self._entered():
             tune_for(self.device, config.matmul)
         for step in self._steps():
             step.autocast = autocast_for(config.precision, self.device)
@@ -143,7 +150,7 @@ class Trainer:
             NonFiniteLossError: Before the update that the loss would have made.
         """
         self.is_stepping = True
-        with self._process.entered():
+        with self._entered():
             metrics = self._train_step()
         self.is_stepping = False
         return metrics
@@ -226,7 +233,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that later steps depend on, as tensors and plain values."""
-        with self._process.entered():
+        with self._entered():
             global_rng = rng_state()
         return {
             "step": self.step,
@@ -265,7 +272,7 @@ class Trainer:
         self.batches.load_state_dict(state["batches"])
         self._check_loaded(state["batches"]["position"])
         set_generator_state(self._latents_rng, state["latents_rng"], self.config.seed + state["step"])
-        with self._process.entered():
+        with self._entered():
             set_rng_state(state["rng"])
         self.step = state["step"]
         if self._captured is not None:
@@ -311,6 +318,11 @@ def make_extensions(config: TrainConfig) -> list[Any]:
     from infogan.extensions import active_extensions
 
     return list(active_extensions(config))
+
+
+def extensions_of_nets(config: TrainConfig) -> list[Any]:
+    """Returns the extensions that may make nets: terms make none, and need the code that registered them."""
+    return make_extensions(dataclasses.replace(config, terms=""))
 
 
 def make_diffaugment(config: TrainConfig, n_images: int) -> Any:
@@ -359,9 +371,8 @@ def make_folded_nets(config: TrainConfig, image_shape: ImageShape) -> nn.ModuleD
 
     They are on torch's meta device: shapes can be compared before weights are loaded with `assign=True`.
     """
-    config = dataclasses.replace(config, terms="")  # terms make no nets, and need the code that registered them
     with torch.device("meta"):
-        nets = make_nets(config, image_shape, make_extensions(config), "meta")
+        nets = make_nets(config, image_shape, extensions_of_nets(config), "meta")
     return nn.ModuleDict(dict(zip(("generator", "discriminator"), map(folded, nets), strict=True)))
 
 
