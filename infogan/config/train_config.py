@@ -192,7 +192,7 @@ class TrainConfig:
     )
     lambda_cat: float = option(1.0, "weight of L_I of each categorical code", "objective", **WEIGHT)
     # Above 1, as the last steps at falling rates are few: it keeps L_I of c2 what it was with 3,000 steps.
-    lambda_cont: float = option(1.2, "weight of L_I of each continuous code", "objective", **WEIGHT)
+    lambda_cont: float = option(1.1, "weight of L_I of each continuous code", "objective", **WEIGHT)
 
     lambda_consistency: float = option(
         1.0,
