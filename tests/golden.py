@@ -27,7 +27,7 @@ FIXED_CHOICES = {
 
 
 _COMMON = {"dataset": "mnist5k", "device": "cpu", "precision": "float32", "width": 8, "batch_size": 32, "seed": 3}
-# Lower rates than the defaults: Adam's first steps turn the last digits of small gradients into whole steps.
+# A quarter of the usual rates: Adam's first steps turn the last digits of small gradients into whole steps.
 _COMMON |= {"lr_g": 2.5e-4, "lr_d": 1e-4, "steps": N_STEPS}
 _DIGITS = {**_COMMON, "lr_heads": 5e-4, "merge_step": 3}
 CASES = {

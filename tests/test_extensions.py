@@ -22,7 +22,7 @@ from infogan.extensions.overclusters import OverclusteredQ
 from infogan.training.trainer import augmentation_of, make_extensions, make_nets
 
 # Of the default schedule: over-clusters learn, then groups of them, then the categories, with L_I.
-OVERCLUSTERING, GROUPING, CATEGORIES, RAMP_UP, FULL_WEIGHT = 0, 400, 500, 750, 1000
+OVERCLUSTERING, GROUPING, RAMP_UP, FULL_WEIGHT = 0, 400, 750, 1000
 
 # Two categorical codes, so that each has over-clusters of its own.
 TWO_CATEGORIES = {"codes": "cat10,uniform,cat3", "overclusters": 12, "overcluster_heads": 3}
@@ -360,15 +360,15 @@ class TestClassConditionalD:
         assert torch.equal(net.d_head(features), before)
         assert not torch.allclose(twin.d_head(features), before)
 
-    @pytest.mark.parametrize("at", [OVERCLUSTERING, GROUPING, CATEGORIES - 1])
-    def test_d_is_conditioned_as_soon_as_there_are_categories(self, small, with_views, at):
+    @pytest.mark.parametrize("at", [OVERCLUSTERING, GROUPING, RAMP_UP])
+    def test_d_is_conditioned_once_l_i_has_its_full_weight(self, small, with_views, at):
         config = small(**TWO_CATEGORIES)
         step = build_step(config)
         by_category = step.discriminator.d_head.by_category
         go_to(step, at, config)
         step(*with_views())
         assert not by_category.any()
-        go_to(step, CATEGORIES, config)
+        go_to(step, FULL_WEIGHT, config)
         x_real, z, c, views = with_views(seed=1)
         x_fake = step.generator(z, c)
         step.update_discriminator(x_real, x_fake.detach(), c, views)

@@ -85,7 +85,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(train_small, whole, stop_at)
 
 
 def test_a_run_stopped_while_its_categories_come_about_goes_on_the_same(train_small, monkeypatch):
-    """Stopped as over-clusters are merged (3), while L_I is ramped up (6), and once it has its full weight (8)."""
+    """Stopped as over-clusters are merged (3), while L_I is ramped up (6), and once D is class-conditional (8)."""
     monkeypatch.setattr(schedule, "MI_DELAY_STEPS", 2)
     monkeypatch.setattr(schedule, "MI_RAMP_STEPS", 2)
     whole = train_small(name="phases", merge_step=3, steps=10)

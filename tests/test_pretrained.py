@@ -15,7 +15,7 @@ from infogan.weights.pretrained import FOLDER, pretrained_names
 
 MAX_BYTES = 8_000_000
 # The evaluations that each card was made with; docs/export.md has the commands.
-SEEDS = {"fashion-seed0": "fashion-seed*.json", "mnist-digits-seed0": "mnist-digits-3000-steps-seed*.json"}
+SEEDS = {"fashion-seed0": "fashion-seed*.json", "mnist-digits-seed0": "mnist-digits-seed*.json"}
 NAMES = pretrained_names()
 
 

@@ -33,8 +33,8 @@ def test_a_trainer_resumes_in_memory_too(small, digits, weight, ema_decay, preci
 
 
 def test_rates_fall_to_zero_on_a_line_over_the_last_steps(small, digits):
-    training = Trainer(small(steps=8, lr_decay=0.5, lr_heads=3e-3, baseline=True), digits.images)
-    full = {2e-3, 8e-4, 3e-3}
+    training = Trainer(small(steps=8, lr_decay=0.5, baseline=True), digits.images)
+    full = {1e-3, 4e-4, 2e-3}
 
     def shares():
         groups = [
@@ -44,7 +44,7 @@ def test_rates_fall_to_zero_on_a_line_over_the_last_steps(small, digits):
             for g in o.param_groups
         ]
         assert {g["full_lr"] for g in groups} == full
-        return {round(g["lr"] / g["full_lr"], 9) for g in groups}
+        return {g["lr"] / g["full_lr"] for g in groups}
 
     found = []
     for _ in range(8):
@@ -71,7 +71,7 @@ def test_overclusters_are_merged_in_time_and_l_i_is_ramped_up(small, digits, mon
         conditional.append(training.discriminator.d_head.active)
     assert done == [("merge", 2), ("choose", 3)]
     assert weights == [[w, 0.5, 0.5] for w in (0, 0, 0, 0, 0.5, 1, 1)]
-    assert conditional == [*3 * [False], *4 * [True]]
+    assert conditional == [*5 * [False], True, True]
     assert training.discriminator.d_head.by_category.all()
     assert not training._vanilla.discriminator.d_head.by_category.any()
     assert not training._vanilla.discriminator.d_head.active

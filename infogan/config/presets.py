@@ -12,21 +12,11 @@ IMAGES_PRESET: PresetName = "images"
 # Characters, light strokes on dark: outline tells their classes apart, and slant and thickness are factors of them.
 CHARACTER_SETS = DIGIT_SETS | {"kmnist", "emnist-letters", "emnist-balanced", "usps", "glyphs"}
 
-# What `digits` had when the presets were measured that have it still.
-_AS_MEASURED = {
-    "stratified_codes": (False, "as when the rest of the preset was measured"),
-    "lambda_cont": (1.0, "likewise"),
-    "lr_g": (1e-3, "likewise"),
-    "lr_d": (4e-4, "likewise"),
-    "lr_decay": (0.5, "likewise"),
-}
-
 # "Paper" is arXiv 1606.03657, "authors' code" the MNIST launcher of openai/InfoGAN, which fills in what the paper
 # leaves open. The fields' own defaults are the preset `digits`.
 PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
     "digits": {},
     "letters": {
-        **_AS_MEASURED,
         "dataset": ("capitals", "what the preset is for"),
         "codes": ("cat26,slant,width,height", "the alphabet, and what a font varies in besides weight"),
         "batch_size": (256, "measured on over-clusters, as all below: docs/tried.md"),
@@ -43,7 +33,6 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "augment_shear": (0.2, "measured"),
     },
     "sprites": {
-        **_AS_MEASURED,
         "dataset": ("dsprites", "what the preset is for"),
         "codes": (
             "cat3,circular:rotation/4,scale,shift-x,shift-y",
@@ -67,7 +56,6 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "augment_translation": (0.15, "measured: less is learned more slowly"),
     },
     "fashion": {
-        **_AS_MEASURED,
         "dataset": ("fashion", "what the preset is for"),
         "augment_contrast": (0.4, "measured on over-clusters before they are merged: docs/tried.md"),
         "augment_rotation": (20.0, "as in those measurements"),
@@ -75,12 +63,10 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "overcluster_entropy": (1.0, "measured: without it some over-clusters are empty"),
         "merge_step": (450, "as in those measurements"),
         "precision": ("float32", "as in the five runs of docs/results.md"),
-        "steps": (3000, "as in the five runs of docs/results.md"),
         "class_conditional_d": (False, "as in the five runs of docs/results.md"),
         "codes": ("cat10,uniform,uniform", "free: as in the five runs of docs/results.md"),
     },
     "images": {
-        **_AS_MEASURED,
         "codes": ("cat10,uniform,uniform", "free: what images vary in is not known beforehand"),
         "lambda_consistency": (0.0, "measured: with it, photographs become patterns: docs/tried.md"),
         "class_conditional_d": (False, "needs the consistency term"),
@@ -99,7 +85,6 @@ PRESETS: dict[str, dict[str, tuple[Any, str]]] = {
         "codes": ("cat10,uniform,uniform", "paper, section 7.2"),
         "noise_dim": (62, "paper, appendix C.1"),
         "noise": ("uniform", "authors' code: Uniform(62)"),
-        "stratified_codes": (False, "paper: independent draws"),
         # The paper's appendix C has a learned deviation, but its MNIST results come from code that fixes it.
         "q_std": (1.0, "authors' code: Uniform(1, fix_std=True)"),
         "width": (64, "paper, appendix C.1, table 1"),

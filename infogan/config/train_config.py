@@ -62,7 +62,7 @@ class TrainConfig:
         **FOLDER_NAME,
     )
     steps: int = option(
-        2000, "steps to train; a step is one D and one G update", "run", may_change=True, first=True, **STEPS
+        3000, "steps to train; a step is one D and one G update", "run", may_change=True, first=True, **STEPS
     )
     seed: int = option(
         0,
@@ -154,13 +154,6 @@ class TrainConfig:
     )
     noise_dim: int = option(62, "entries of the noise z", "codes", **between(1, MAX_NOISE_DIM))
     noise: Literal["normal", "uniform"] = option("normal", "prior of the noise: N(0, 1) or U(-1, 1)", "codes")
-    stratified_codes: bool = option(
-        True,
-        "the codes of a batch cover their prior evenly: each category as often as any other, a continuous code once in "
-        "each part of its range",
-        "codes",
-        off=False,
-    )
     # Learned, it makes a continuous code worth more nats than the category: it then drowns noise and digit, unless
     # lambda_cont is small. docs/paper.md has the figures.
     q_std: float | None = option(
@@ -191,8 +184,7 @@ class TrainConfig:
         "bce", "non-saturating cross-entropy, or least squares", "objective", off="bce"
     )
     lambda_cat: float = option(1.0, "weight of L_I of each categorical code", "objective", **WEIGHT)
-    # Above 1, as the last steps at falling rates are few: it keeps L_I of c2 what it was with 3,000 steps.
-    lambda_cont: float = option(1.1, "weight of L_I of each continuous code", "objective", **WEIGHT)
+    lambda_cont: float = option(1.0, "weight of L_I of each continuous code", "objective", **WEIGHT)
 
     lambda_consistency: float = option(
         1.0,
@@ -226,7 +218,7 @@ class TrainConfig:
     )
     class_conditional_d: bool = option(
         True,
-        "with --lambda-consistency: once categories start, 150 steps after the merge, D is conditioned on Q's category",
+        "with --lambda-consistency: once the category's L_I has its full weight, D is conditioned on Q's category",
         "extensions",
         off=False,
     )
@@ -283,8 +275,8 @@ class TrainConfig:
     )
     terms: str = option("", "further loss terms, registered by your own code: name=weight,...", "extensions")
 
-    lr_g: float = option(2e-3, "Adam's learning rate of G's update", "optimisation", **RATE)
-    lr_d: float = option(8e-4, "Adam's learning rate of D's update", "optimisation", **RATE)
+    lr_g: float = option(1e-3, "Adam's learning rate of G's update", "optimisation", **RATE)
+    lr_d: float = option(4e-4, "Adam's learning rate of D's update", "optimisation", **RATE)
     # The over-clusters' gradients reach the trunk tenfold sooner than D's if D's head is slower than they: D then stays
     # blind for a thousand steps, and G learns nothing.
     lr_heads: float | None = option(
@@ -296,7 +288,7 @@ class TrainConfig:
         **RATE,
     )
     lr_decay: float = option(
-        0.3,
+        0.5,
         "all learning rates fall linearly to 0 over this last share of the steps; 0: they are constant",
         "optimisation",
         off=0.0,
@@ -482,6 +474,7 @@ _RENAMED = {
 # The one value with which a field that is gone meant what is done today, and what to do about any other.
 _REMOVED = {
     "mi_updates": ("both", "L_I is in both updates now, as in the authors' code: train the run anew"),
+    "stratified_codes": (False, "codes of a batch are independent draws: train the run anew"),
     "epochs": (None, "a run counts steps: give --steps, and remove epochs from its config.json"),
 }
 _RENAMED_PRESETS = {"fast": "digits"}

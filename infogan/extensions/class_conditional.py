@@ -18,7 +18,7 @@ from infogan.config.train_config import TrainConfig
 from infogan.extensions.base import Extension
 from infogan.extensions.consistency import Consistency
 from infogan.extensions.overclusters import OverclusteredQ
-from infogan.extensions.schedule import mi_ramp_steps
+from infogan.extensions.schedule import mi_ramp
 from infogan.models import Discriminator, MakeHead
 
 
@@ -53,7 +53,7 @@ class ProjectionHead(nn.Module):
 
 
 class ClassConditionalD(Extension):
-    """Conditions D on Q's category as soon as there are categories."""
+    """Conditions D on Q's category once the category's L_I has its full weight."""
 
     @classmethod
     def applies(cls, config: TrainConfig) -> bool:
@@ -74,8 +74,7 @@ class ClassConditionalD(Extension):
         discriminator.d_head.active = False
 
     def start_step(self, step: int) -> Iterable[nn.Parameter]:
-        start, _ = mi_ramp_steps(self.config)
-        self.head.active = step >= start
+        self.head.active = mi_ramp(self.config, step) >= 1
         return ()
 
     def phase(self) -> Hashable | None:

@@ -1,9 +1,8 @@
-"""When what happens to the categories: over-clusters, then groups of them, then categories and their L_I.
+"""When what happens to the categories: over-clusters, then groups of them, then L_I, then a class-conditional D.
 
-step  0             merge_step           + 150                        + 650
-      over-clusters | groups of them     | categories: D is           | L_I at its full weight
-      learn         | learn in each head | conditioned on them, and   |
-                    |                    | L_I's weight is ramped up  |
+step  0             merge_step           + 150                      + 650
+      over-clusters | groups of them     | categories: the weight   | L_I at its full weight;
+      learn         | learn in each head | of L_I is ramped up      | D is conditioned on the category
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from infogan.config.spec import OF_COLOURS, LatentSpec
+from infogan.config.spec import OF_COLOURS
 from infogan.config.train_config import HINTS, MAY_CHANGE, TrainConfig, differences
 from infogan.content_nets import ContentGenerator, build_content_nets
 from infogan.data.augment import AffineRange, Augmentation, Views
 from infogan.data.batches import ShuffledBatches, fair_sample, to_unit_range
 from infogan.data.transformations import background_of, thickness_range
-from infogan.latents import sample_codes, sample_noise
+from infogan.latents import sample_prior
 from infogan.models import Discriminator, Generator, ImageShape, build
 from infogan.paper_nets import build_paper_nets
 from infogan.system import distributed
@@ -112,7 +112,6 @@ class Trainer:
         self.generator_ema = copy.deepcopy(self.generator) if config.ema_decay else None
         self.batches = ShuffledBatches(images.to(self.device), config.batch_size, config.seed)
         self._latents_rng = torch.Generator(self.device).manual_seed(config.seed)
-        self._draw_codes = make_code_sampler(config)
         self._indices = torch.empty(config.batch_size, dtype=torch.int64, device=self.device)
         self._ema_share = torch.empty((), device=self.device)  # of the new weights
         self._captured = Captured(self._updates, [self._latents_rng]) if self._may_capture() else None
@@ -182,8 +181,7 @@ class Trainer:
 
     def _updates(self) -> dict[str, Tensor]:
         """Does what a step does on the device; all that changes from step to step is there already."""
-        n, rng = self.config.batch_size, self._latents_rng
-        batch = (self.batches.at(self._indices), sample_noise(self.spec, n, rng), self._draw_codes(self.spec, n, rng))
+        batch = (self.batches.at(self._indices), *sample_prior(self.spec, self.config.batch_size, self._latents_rng))
         x_real, z, c = (distributed.share(part) for part in batch)
         if self._diffaugment is not None:
             x_real = self._diffaugment(x_real)
@@ -333,15 +331,6 @@ def make_diffaugment(config: TrainConfig, n_images: int) -> Any:
     from infogan.extensions.diffaugment import DiffAugment
 
     return DiffAugment(policy, config.seed)
-
-
-def make_code_sampler(config: TrainConfig) -> Callable[[LatentSpec, int, torch.Generator], Tensor]:
-    """Returns what draws the codes of a batch from their priors."""
-    if not config.stratified_codes:
-        return sample_codes
-    from infogan.extensions.stratified import sample_stratified_codes
-
-    return sample_stratified_codes
 
 
 def make_nets(
