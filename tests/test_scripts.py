@@ -304,7 +304,7 @@ def test_the_reference_loop_has_the_nets_of_ours(benchmark, small, digits):
 
 
 def test_the_time_to_a_quality_never_reached_is_none(benchmark, small):
-    (result,) = benchmark.measure_time_to_quality(small(), 1, 3, 2)
+    (result,) = benchmark.measure_time_to_quality(small(steps=3), 1, 2)
     assert result["steps"] == 3
     bars = ["mi_nats >= 2.25", *(f"accuracy >= {bar}" for bar in (0.9, 0.95, 0.98))]
     assert result["reached_s"] == dict.fromkeys([*bars, *(f"frechet_digit_distance <= {bar}" for bar in (0.3, 0.25))])
