@@ -295,6 +295,16 @@ def test_a_field_that_is_gone_is_refused_where_it_meant_something_else(name, val
     assert "\n" not in str(error.value)
 
 
+def test_codes_that_were_stratified_are_a_matter_of_training_alone():
+    assert TrainConfig.from_dict({"stratified_codes": True}) == TrainConfig.from_dict({})
+
+
+def test_what_leaves_a_machine_does_not_say_where_its_data_are():
+    values = TrainConfig(dataset="/home/me/photos", data_dir="/home/me/data").portable()
+    assert values["dataset"] == "photos/" and "/home/me" not in json.dumps(values)
+    assert TrainConfig(dataset="mnist").portable()["dataset"] == "mnist"
+
+
 def test_a_run_may_change_only_what_does_not_make_it_another_run():
     config = TrainConfig(codes="cat10")
     changed = config.changed("--resume", steps=10_000, codes="cat10", device="cpu", checkpoint_every=7)

@@ -89,6 +89,17 @@ def test_a_run_whose_slopes_were_fixed_is_read_with_named_codes_and_not_trained_
     assert "\n" not in str(error.value)
 
 
+def test_a_run_whose_codes_were_stratified_is_read_and_not_trained_further(tmp_path, one_picture):
+    run = train(TrainConfig(**FIELDS, codes="cat10,uniform", steps=2), tmp_path)
+    path = run.latest_checkpoint()
+    state = torch.load(path, weights_only=True)
+    state["config"]["stratified_codes"] = True
+    torch.save(state, path)
+    assert load_nets(run.folder).step == 2
+    with pytest.raises(UserError, match="its codes are stratified, as an earlier version had them: it can be used, but"):
+        resume(run.folder, steps=4)
+
+
 def test_a_field_that_a_checkpoint_does_not_have_is_off(digits, tmp_path):
     config = TrainConfig.from_preset("paper", **FIELDS, steps=2)
     state = Trainer(config, digits.images).state_dict()

@@ -83,7 +83,7 @@ def test_a_run_is_read_where_its_data_set_and_its_terms_are_not_registered(inver
 
 @pytest.mark.parametrize("name", ["loss_d", "mi_c1", "consistency_c12", "r1", "step", "seconds", "vanilla_ink"])
 def test_a_term_takes_no_name_that_metrics_have(name):
-    with pytest.raises(UserError, match=f"register_term: expected a name that metrics.jsonl has no field of, .*{name}"):
+    with pytest.raises(UserError, match=f"register_term: expected a name that is no field of metrics.jsonl, .*{name}"):
         register_term(name)
     assert not extensions.TERMS
 

@@ -70,7 +70,7 @@ def without_place(dataset: str) -> str:
     """Returns a data set's name; of images of one's own without where they lie, as `pictures/` or `pictures.zip`."""
     if not is_own_images(dataset):
         return dataset
-    name = PureWindowsPath(dataset).name
+    name = PureWindowsPath(dataset).name or "images"  # of the folder that a run was started in, as `.`
     return name if Path(name).suffix.lower() in OWN_FILES else f"{name}/"
 
 

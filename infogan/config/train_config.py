@@ -12,7 +12,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from infogan.config.datasets import DATASETS, Channels, ImageForm, dataset_forms
+from infogan.config.datasets import DATASETS, Channels, ImageForm, dataset_forms, without_place
 from infogan.config.options import (
     FOLDER_NAME,
     FRACTION,
@@ -399,6 +399,11 @@ class TrainConfig:
         """Returns all fields, ready for JSON."""
         return dataclasses.asdict(self)
 
+    def portable(self) -> dict[str, Any]:
+        """Returns the fields as `to_dict` does, without where one machine keeps its data: for files that leave it."""
+        values = self.to_dict() | {"dataset": without_place(self.dataset)}
+        return {name: value for name, value in values.items() if name != "data_dir"}
+
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> TrainConfig:
         """Returns a configuration that was saved, by this version or an earlier one.
@@ -458,6 +463,8 @@ def differences(run: dict[str, Any], asked: dict[str, Any]) -> list[str]:
 # Fields of earlier versions, which tied the first two continuous codes to slant and width by slopes of their own.
 FIXED_SLOPES = ("slope_slant", "slope_width")
 FIXED_NAMES = ("slant", "width")
+# Of an earlier version, whose codes of a batch were not independent draws: a matter of training alone.
+STRATIFIED = "stratified_codes"
 
 # Names of before, and what became of them. None is a flag any more.
 _RENAMED = {
@@ -474,7 +481,6 @@ _RENAMED = {
 # The one value with which a field that is gone meant what is done today, and what to do about any other.
 _REMOVED = {
     "mi_updates": ("both", "L_I is in both updates now, as in the authors' code: train the run anew"),
-    "stratified_codes": (False, "codes of a batch are independent draws: train the run anew"),
     "epochs": (None, "a run counts steps: give --steps, and remove epochs from its config.json"),
 }
 _RENAMED_PRESETS = {"fast": "digits"}
@@ -492,7 +498,7 @@ def _renamed(saved: dict[str, Any]) -> dict[str, Any]:
         values["preset"] = _RENAMED_PRESETS.get(preset, preset)
     if isinstance(codes := values.get("codes"), str) and had_fixed_slopes(values):
         values["codes"] = _named(codes)
-    return {name: value for name, value in values.items() if name not in FIXED_SLOPES}
+    return {name: value for name, value in values.items() if name not in (*FIXED_SLOPES, STRATIFIED)}
 
 
 def had_fixed_slopes(saved: dict[str, Any]) -> bool:

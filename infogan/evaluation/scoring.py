@@ -163,8 +163,7 @@ def evaluate(
         "classifier_sha256": None if reference is None else reference.classifier.sha256,
         "feature_net_sha256": None if feature_reference is None else feature_reference.feature_net.sha256,
         "fresh_q": asdict(fresh_q),
-        # Where one machine keeps its data says nothing of the run, and would differ in every report.
-        "config": {name: value for name, value in nets.config.to_dict().items() if name != "data_dir"},
+        "config": nets.config.portable(),
         "trained": [_without_command(session) for session in sessions],
         "train_seconds": nets.seconds,
         "environment": _without_command(environment()),

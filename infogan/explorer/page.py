@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from infogan.config.datasets import DIGIT_SETS
+from infogan.config.datasets import DIGIT_SETS, without_place
 from infogan.config.spec import Categorical, LatentSpec
 from infogan.evaluation.files import evaluation_path, read_evaluation
 from infogan.evaluation.tables import class_names, matched_classes
@@ -187,7 +187,7 @@ def _meaning(name: str, evaluation: dict[str, Any]) -> str | None:
 def _training(nets: TrainedNets, evaluation: dict[str, Any] | None) -> list[tuple[str, str]]:
     config = nets.config
     rows = [
-        ("data", Path(config.dataset).stem),
+        ("data", without_place(config.dataset)),
         ("training", f"preset {config.preset}, seed {config.seed}, {nets.step:,} steps of {config.batch_size} images"),
         ("images seen", f"{nets.step * config.batch_size:,}"),
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infogan import auxiliary
+from infogan.config.datasets import without_place
 from infogan.config.options import flag_of
 from infogan.config.spec import LatentSpec
 from infogan.config.train_config import MAY_CHANGE, TrainConfig
@@ -122,12 +123,12 @@ print(posterior_categories(nets.spec, q_params), posterior_means(nets.spec, q_pa
 def _name_of_data(model: Model) -> str:
     names = {"mnist": "MNIST", "mnist5k": "5,000 digits of MNIST", "fashion": "Fashion-MNIST"}
     dataset = model.nets.config.dataset
-    return names.get(dataset, f"`{Path(dataset).name}`")
+    return names.get(dataset, f"`{without_place(dataset)}`")
 
 
 def _data(model: Model) -> str:
     config = model.nets.config
-    lines = [f"Trained on {_name_of_data(model)} (`--dataset {Path(config.dataset).name}`). No label was used."]
+    lines = [f"Trained on {_name_of_data(model)} (`--dataset {without_place(config.dataset)}`). No label was used."]
     if model.evaluation is not None:
         scored = model.evaluation["scored"]
         lines.append(
@@ -226,6 +227,7 @@ def training_command(config: TrainConfig) -> str:
     preset = TrainConfig.from_preset(config.preset)
     left_out = MAY_CHANGE - {"steps", "precision"} | {"preset", "name", "seed", "log_every"}
     words = ["python", "scripts/train.py", "--preset", config.preset, "--seed", str(config.seed)]
+    config = dataclasses.replace(config, dataset=without_place(config.dataset))
     for field in dataclasses.fields(config):
         value, flag = getattr(config, field.name), flag_of(field.name)
         if field.name in left_out or value == getattr(preset, field.name):

@@ -190,7 +190,7 @@ def model_of(
 
 def _check_same_run(config: TrainConfig, evaluation: dict[str, Any]) -> None:
     """Checks that a run was trained as this one, up to seed and precision."""
-    saved, other = (values.to_dict() for values in (config, TrainConfig.from_dict(evaluation["config"])))
+    saved, other = (values.portable() for values in (config, TrainConfig.from_dict(evaluation["config"])))
     decisive = saved.keys() - (MAY_CHANGE - {"steps"}) - {"name", "seed", "baseline", "log_every"}
     if different := differences(saved, {name: other[name] for name in saved if name in decisive}):
         raise UserError(

@@ -41,7 +41,7 @@ def register_term(name: str, update: Literal["d", "g"] = "d") -> Callable[[TermF
         UserError: The name is that of a field of metrics.jsonl.
     """
     if TAKEN_NAMES.fullmatch(name):
-        raise UserError(f"register_term: expected a name that metrics.jsonl has no field of, got {shown(name)}")
+        raise UserError(f"register_term: expected a name that is no field of metrics.jsonl, got {shown(name)}")
 
     def register(function: TermFunction) -> TermFunction:
         TERMS[name] = function, update

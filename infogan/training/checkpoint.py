@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infogan.config.datasets import without_place
 from infogan.config.spec import LatentSpec
-from infogan.config.train_config import TrainConfig, had_fixed_slopes
+from infogan.config.train_config import STRATIFIED, TrainConfig, had_fixed_slopes
 from infogan.models import Discriminator, Generator, ImageShape
 from infogan.system.errors import MALFORMED, UserError, one_line, shown
 from infogan.system.paths import given_folder, given_path
@@ -247,10 +246,6 @@ def describe_nets(nets: TrainedNets, name: str) -> dict[str, Any]:
         nets: The nets.
         name: What the exported model is called.
     """
-    # The vanilla GAN is left behind, and where one machine keeps its data says nothing of the nets.
-    config = dataclasses.replace(
-        nets.config, name=name, baseline=False, dataset=without_place(nets.config.dataset)
-    ).to_dict()
     return {
         "format": WEIGHTS_FORMAT,
         "name": name,
@@ -258,7 +253,8 @@ def describe_nets(nets: TrainedNets, name: str) -> dict[str, Any]:
         "seconds": nets.seconds,
         "averaged_generator": nets.averaged_generator,
         "image_shape": [*nets.image_shape],
-        "train_config": {name: value for name, value in config.items() if name != "data_dir"},
+        # The vanilla GAN is left behind.
+        "train_config": dataclasses.replace(nets.config, name=name, baseline=False).portable(),
     }
 
 
@@ -277,6 +273,10 @@ def load_resumable(path: Path, config: TrainConfig) -> dict[str, Any]:
             raise UserError(
                 "its codes follow slant and width by fixed slopes, as an earlier version had them: it can be used, "
                 "but not trained further"
+            )
+        if state["config"].get(STRATIFIED):
+            raise UserError(
+                "its codes are stratified, as an earlier version had them: it can be used, but not trained further"
             )
         if "extensions" not in state and extensions_of_nets(saved):
             raise UserError("an earlier version trained it, with other terms: it can be used, but not trained further")
