@@ -96,7 +96,7 @@ def test_a_run_whose_codes_were_stratified_is_read_and_not_trained_further(tmp_p
     state["config"]["stratified_codes"] = True
     torch.save(state, path)
     assert load_nets(run.folder).step == 2
-    with pytest.raises(UserError, match="its codes are stratified, as an earlier version had them: it can be used, but"):
+    with pytest.raises(UserError, match="its codes are stratified, as an earlier version had them: it can be used"):
         resume(run.folder, steps=4)
 
 
