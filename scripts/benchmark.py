@@ -110,7 +110,8 @@ class ReferenceLoop:
         self.config, self.device = config, resolve_device(config.device)
         seed_everything(config.seed)
         shape = (images.shape[1], images.shape[2], images.shape[3])
-        self.generator, self.discriminator = _, net = make_nets(config, shape, [], self.device)
+        self.generator, net = make_nets(config, shape, [], self.device)
+        self.discriminator = net
         betas = (config.beta1, config.beta2)
         self.opt_d = torch.optim.Adam([*net.trunk.parameters(), *net.d_head.parameters()], config.lr_d, betas)
         self.opt_g = torch.optim.Adam([*self.generator.parameters(), *net.q_head.parameters()], config.lr_g, betas)

@@ -88,6 +88,14 @@ def test_a_term_takes_no_name_that_metrics_have(name):
     assert not extensions.TERMS
 
 
+def test_all_fields_of_metrics_are_names_that_a_term_cannot_take(tmp_path, one_picture):
+    every = {"baseline": True, "lambda_r1": 1.0, "lambda_independence": 1.0, "eval_every": 2}
+    run = infogan.train(config(dataset="mnist5k", **every), tmp_path)
+    fields = {name for row in run.read_metrics() for name in row}
+    assert {"consistency_c1", "equivariance", "independence", "r1", "vanilla_loss_d", "eval_mi_c1"} <= fields
+    assert not [name for name in fields if not extensions.TAKEN_NAMES.fullmatch(name)]
+
+
 def test_a_loss_term_is_a_function_and_a_weight(digits, tmp_path, one_picture):
     @register_term("ink", update="g")
     def ink(batch):

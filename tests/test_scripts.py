@@ -277,7 +277,7 @@ def test_the_benchmark_counts_the_flop_of_an_update_as_one_does_by_hand(benchmar
 
 
 def test_the_reference_loop_updates_every_net_and_reads_its_losses(benchmark, small, digits):
-    loop = benchmark.ReferenceLoop(small(lambda_cont=1.0), digits.images)
+    loop = benchmark.ReferenceLoop(small(), digits.images)
     before = [p.clone() for net in (loop.generator, loop.discriminator) for p in net.parameters()]
     losses = loop.train_step()
     after = [p for net in (loop.generator, loop.discriminator) for p in net.parameters()]
